@@ -45,8 +45,13 @@ else
   export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
 fi
 
-# Fast DDS loses large best-effort images by default: its shared memory is smaller than one.
-export FASTDDS_BUILTIN_TRANSPORTS="${FASTDDS_BUILTIN_TRANSPORTS:-LARGE_DATA}"
+# Fast DDS loses large best-effort images by default. A transport that you chose yourself stays.
+if [ -z "${FASTDDS_BUILTIN_TRANSPORTS:-}${FASTDDS_DEFAULT_PROFILES_FILE:-}" ]; then
+  export FASTDDS_DEFAULT_PROFILES_FILE="$_theia_root/config/fastdds.xml"
+  # Humble knows it by this name only.
+  [ "${ROS_DISTRO:-}" != humble ] ||
+    export FASTRTPS_DEFAULT_PROFILES_FILE="$FASTDDS_DEFAULT_PROFILES_FILE"
+fi
 # Else glibc returns each image's memory to the kernel, and fetching it again costs more than
 # all the rest of receiving it.
 export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-536870912}"
