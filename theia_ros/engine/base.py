@@ -1,0 +1,50 @@
+"""What every engine is: pixels in, tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from theia_ros.model import ModelConfig
+
+
+class Engine(Protocol):
+    """Run the model on batches of prepared pixels.
+
+    Attributes:
+        config: Shape of the model.
+        backend: Key of `engine.BACKENDS`.
+        precision: Arithmetic really used: `fp32`, `fp16` or `bf16`.
+        device: What it runs on, for people.
+        fingerprint: Of the built engine; empty when nothing was built.
+        max_batch: Most pictures of one call.
+    """
+
+    config: ModelConfig
+    backend: str
+    precision: str
+    device: str
+    fingerprint: str
+    max_batch: int
+
+    def infer(self, pixels: NDArray[np.uint8], tensors: Collection[str]) -> dict[str, Tensor]:
+        """Return the tensors that are asked for, and no others.
+
+        Args:
+            pixels: (B, H, W, 3), red first, as `preprocess.prepare` makes them.
+            tensors: Of `config.tensors`.
+
+        Returns:
+            float32, on the engine's device, the computation finished: `theia` as
+            (B, 1 + N, C) with CLS first, a teacher's tensor as (B, N, C).
+
+        Raises:
+            EngineError: The computation failed.
+        """
+
+    def close(self) -> None:
+        """Give back the device's memory; closing twice is harmless."""

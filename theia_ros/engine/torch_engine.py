@@ -1,0 +1,85 @@
+"""The model as it is, in torch: the reference that other engines are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from theia_ros.errors import EngineError
+from theia_ros.model import TheiaModel
+
+_DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+
+
+class TorchEngine:
+    """Eager torch on the CPU or a CUDA device."""
+
+    backend = 'torch'
+    fingerprint = ''
+    max_batch = 64
+
+    def __init__(self, model: TheiaModel, device: str, precision: str) -> None:
+        """Move the model to its device.
+
+        Args:
+            model: In float32; the engine takes it over.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            precision: `auto` is fp32.
+
+        Raises:
+            EngineError: There is no such device.
+        """
+        self.config = model.config
+        self._device = find_device(device)
+        self.precision = 'fp32' if precision == 'auto' else precision
+        self._model: TheiaModel | None = model.to(self._device, _DTYPES[self.precision])
+        self.device = device_name(self._device)
+
+    def infer(self, pixels: NDArray[np.uint8], tensors: Collection[str]) -> dict[str, Tensor]:
+        """Return the tensors that are asked for; see `Engine.infer`."""
+        if self._model is None:
+            raise EngineError('the engine is closed; open it again')
+        try:
+            with torch.inference_mode():
+                on_device = torch.from_numpy(pixels).to(self._device)
+                found = {k: v.float() for k, v in self._model(on_device, tensors).items()}
+                if self._device.type == 'cuda':
+                    torch.cuda.synchronize(self._device)
+        except RuntimeError as exc:  # torch's word for everything, out of memory included
+            first_line = str(exc).partition('\n')[0]
+            raise EngineError(f'torch failed on {self.device}: {first_line}') from exc
+        return found
+
+    def close(self) -> None:
+        """Drop the model."""
+        self._model = None
+
+
+def find_device(wanted: str) -> torch.device:
+    """Return the device that `wanted` names; `auto` is CUDA where there is one.
+
+    Raises:
+        EngineError: There is no such device.
+    """
+    cuda_devices = torch.cuda.device_count()
+    if wanted == 'auto':
+        return torch.device('cuda:0' if cuda_devices else 'cpu')
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        device = torch.device('meta')
+    if device.type == 'cpu' or (device.type == 'cuda' and (device.index or 0) < cuda_devices):
+        return device
+    known = ', '.join(['auto', 'cpu', *(f'cuda:{i}' for i in range(cuda_devices))])
+    raise EngineError(f'device {wanted!r} is not there; use one of {known}')
+
+
+def device_name(device: torch.device) -> str:
+    """Return a device's name for people."""
+    if device.type == 'cuda':
+        return f'{device} ({torch.cuda.get_device_name(device)})'
+    return f'cpu ({torch.get_num_threads()} threads)'
