@@ -1,0 +1,165 @@
+"""`theia-ros encode`: image files in, one file of features out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from theia_ros.catalog import BACKBONE
+from theia_ros.catalog import TEACHERS
+from theia_ros.errors import FrameError
+from theia_ros.errors import ParameterError
+from theia_ros.params import choices
+from theia_ros.params import EncoderParams
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+HELP = 'Encode image files and write one float32 array per tensor, (images, tokens, channels).'
+EXAMPLES = """examples:
+  theia-ros encode photo.jpg --model demo-dinov2-small --output features.npz
+  theia-ros encode a.png b.png --model ~/my_theia --tensors theia,dinov2 --output out.npz
+  theia-ros encode *.png --model ~/my_theia --reduce cls --output cls.npz"""
+
+# Modes of Pillow that hold 8 bits a channel, so that turning them into RGB loses no depth.
+_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE', help='image file')
+    parser.add_argument('--model', required=True, help='name of a model, or its folder')
+    parser.add_argument('--output', required=True, type=Path, metavar='OUT.npz')
+    parser.add_argument(
+        '--tensors',
+        default=BACKBONE,
+        help=f'comma-separated: {",".join((BACKBONE, *TEACHERS))} (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--reduce',
+        default='none',
+        choices=choices('reduction'),
+        help=f'of the tokens of {BACKBONE} (default: %(default)s: all patches)',
+    )
+    parser.add_argument('--backend', default='auto', choices=choices('backend'))
+    parser.add_argument('--precision', default='auto', choices=choices('precision'))
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--preprocessing', default='official', choices=choices('preprocessing'))
+    parser.add_argument(
+        '--batch-size', type=int, default=8, help='images of one pass (default: %(default)s)'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encode the images and write the file whole or not at all."""
+    names = [name for name in args.tensors.split(',') if name]
+    if not names:
+        raise ParameterError(f'--tensors names none; use {BACKBONE} or a teacher')
+    if args.batch_size < 1:
+        raise ParameterError(f'--batch-size is {args.batch_size}; use 1 or more')
+    if not args.output.parent.is_dir():
+        raise ParameterError(f'{args.output}: folder {args.output.parent} does not exist')
+    missing = next((path for path in args.images if not path.is_file()), None)
+    if missing:
+        raise ParameterError(f'{missing}: no such file')
+
+    from tqdm import tqdm
+
+    from theia_ros.datatypes import Frame
+    from theia_ros.encoder import Encoder
+
+    params = EncoderParams(
+        model=args.model,
+        backend=args.backend,
+        precision=args.precision,
+        device=args.device,
+        preprocessing=args.preprocessing,
+        reduction=args.reduce,
+    )
+    arrays: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+    with (
+        Encoder(params) as encoder,
+        tqdm(total=len(args.images), unit='image', delay=2, leave=False) as progress,
+    ):
+        for paths in _batches(args.images, min(args.batch_size, encoder.max_batch)):
+            frames = [Frame(read_rgb(path)) for path in paths]
+            for encoded in encoder.encode(frames, names):
+                for name in names:
+                    arrays[name].append(encoded.features[name].tokens)
+            progress.update(len(paths))
+    stacked = {name: _stack(name, parts) for name, parts in arrays.items()}
+    _write(args.output, stacked)
+    shapes = ', '.join(f'{name} {array.shape}' for name, array in stacked.items())
+    print(f'{args.output}: {shapes}')
+    return 0
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as (H, W, 3) uint8, red first; transparency is dropped.
+
+    Pixels are taken as they are stored: an orientation tag is not applied.
+
+    Raises:
+        FrameError: It is no image, a damaged one, or one with more than 8 bits a channel.
+    """
+    import numpy as np
+    from PIL import Image
+    from PIL import UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if image.mode not in _MODES:
+                raise FrameError(
+                    'depth', f'{path} has pixels of type {image.mode}; expected 8 bits a channel'
+                )
+            return np.asarray(image.convert('RGB'))
+    except UnidentifiedImageError as exc:
+        raise FrameError('format', f'{path} is not an image that Pillow knows') from exc
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
+        raise FrameError('decode', f'{path} cannot be decoded: {exc}') from exc
+
+
+def _batches(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
+
+
+def _stack(name: str, arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    import numpy as np
+
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1:
+        raise ParameterError(
+            f'{name} has a different shape for different images, {shapes}; give images of one size'
+        )
+    return np.stack(arrays)
+
+
+def _write(path: Path, arrays: dict[str, NDArray[np.float32]]) -> None:
+    """Write the arrays beside their place and rename, so that no half file is ever there."""
+    import numpy as np
+
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.part', delete=False) as file:
+            temporary = Path(file.name)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as exc:
+        raise ParameterError(f'{path} cannot be written: {exc.strerror}') from exc
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
