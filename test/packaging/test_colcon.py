@@ -1,0 +1,163 @@
+"""A plain `colcon build` in a workspace that holds only this repository."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VENV = ROOT / '.venv'
+
+pytestmark = [pytest.mark.needs_ros, pytest.mark.packaging]
+
+
+def environment():
+    """Return this environment without the project itself, whose installed copy is to be tested."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(('COLCON_', 'VIRTUAL_ENV'))}
+    for name in ('AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH', 'LD_LIBRARY_PATH', 'PYTHONPATH'):
+        entries = [e for e in env.pop(name, '').split(':') if e and not e.startswith(str(ROOT))]
+        if entries:
+            env[name] = ':'.join(entries)
+    if 'ROS_DISTRO' not in env:
+        # ROS itself lies in .venv/, and sets up its library path where that was not done.
+        env['AMENT_PREFIX_PATH'] = str(VENV)
+        env.pop('_ROS_WHEELS_BOOTSTRAP_COMPLETE', None)
+    if not shutil.which('make'):
+        env['CMAKE_GENERATOR'] = 'Ninja'
+    return env
+
+
+def copy_tracked(target):
+    """Copy what git tracks, as it is in the working tree, so that stray files do not help."""
+    listed = subprocess.run(
+        ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split('\0')):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+@pytest.fixture(
+    scope='module',
+    params=[
+        pytest.param([], id='install'),
+        pytest.param(['--symlink-install'], id='symlink-install', marks=pytest.mark.slow),
+    ],
+)
+def build(request, tmp_path_factory):
+    """Build once for all tests; return the workspace and the finished process."""
+    if not shutil.which('colcon'):
+        pytest.skip('colcon is missing; scripts/test installs it')
+    folder = tmp_path_factory.mktemp('ws')
+    copy_tracked(folder / 'src' / 'theia_ros')
+    return folder, subprocess.run(
+        ['colcon', 'build', *request.param],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture
+def workspace(build):
+    folder, done = build
+    if done.returncode:
+        pytest.fail('colcon build failed; test_it_builds shows its output', pytrace=False)
+    return folder
+
+
+@pytest.fixture
+def shell(workspace):
+    """Return a function that runs one command in a shell with the workspace sourced."""
+
+    def run(command):
+        done = subprocess.run(
+            ['bash', '--norc', '-c', f'source install/setup.bash && {command}'],
+            cwd=workspace,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f'{command}\n{done.stdout}{done.stderr}'
+        return done.stdout.strip()
+
+    return run
+
+
+def test_it_builds(build):
+    _, done = build
+    if done.returncode:
+        pytest.fail(f'colcon build failed:\n{done.stdout[-8000:]}', pytrace=False)
+
+
+@pytest.mark.parametrize('package', ['theia_ros', 'theia_msgs'])
+def test_python_package_comes_from_the_workspace(shell, workspace, package):
+    found = shell(f'python3 -c "import {package}; print({package}.__file__)"')
+
+    assert Path(found).is_relative_to(workspace)
+
+
+def test_messages_can_be_used(shell):
+    # Making a publisher loads the C libraries of the message.
+    code = (
+        'import rclpy; from theia_msgs.msg import FeatureTensorArray as M; rclpy.init(); '
+        'rclpy.create_node(\\"n\\").create_publisher(M, \\"t\\", 1); print(M().tensors)'
+    )
+
+    assert shell(f'python3 -c "{code}"') == '[]'
+
+
+def test_command_is_on_path(shell, workspace):
+    assert Path(shell('command -v theia-ros')).is_relative_to(workspace)
+    assert 'theia-ros' in shell('theia-ros --help')
+
+
+def test_executables_lie_where_ros2_run_looks(shell, workspace):
+    folder = workspace / 'install' / 'theia_ros' / 'lib' / 'theia_ros'
+
+    assert {'encoder_node', 'demo_camera'} <= {path.name for path in folder.iterdir()}
+    assert all(os.access(path, os.X_OK) for path in folder.iterdir())
+    # Importing what they start: running them would need a camera.
+    code = 'for e in d(\\"theia_ros\\").entry_points: print(e.name, e.load().__name__)'
+    output = shell(f'python3 -c "from importlib.metadata import distribution as d\n{code}"')
+    assert 'encoder_node main' in output
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        'share/theia_ros/package.xml',
+        'share/theia_ros/launch',
+        'share/theia_ros/config/fastdds.xml',
+        'share/theia_ros/models',
+        'share/theia_msgs/package.xml',
+        'share/theia_msgs/msg/FeatureTensor.msg',
+        'share/ament_index/resource_index/packages/theia_ros',
+        'share/ament_index/resource_index/packages/theia_msgs',
+    ],
+)
+def test_shared_file_is_installed(workspace, path):
+    assert (workspace / 'install' / 'theia_ros' / path).exists()
+
+
+def test_package_data_is_installed(workspace):
+    package = next((workspace / 'install' / 'theia_ros').glob('lib/python3*/*-packages/theia_ros'))
+    tracked = subprocess.run(
+        ['git', 'ls-files', '-z', 'theia_ros'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = [name.removeprefix('theia_ros/') for name in tracked.stdout.split('\0') if name]
+
+    assert [
+        n for n in names if not (package / n).exists() and (ROOT / 'theia_ros' / n).exists()
+    ] == []
