@@ -5,7 +5,7 @@ true depth, class labels and instance ids. `pick_and_place` is the scripted expe
 commands that carry the objects into the tray, one per control period.
 
     scene = TableScene(seed=6, image_hw=(480, 640))
-    for command in pick_and_place(scene):
+    for command in islice(pick_and_place(scene), 3400):  # 34 s: all six objects
         scene.step(command)
         picture = scene.render('front')
 
