@@ -43,8 +43,8 @@ def test_built_messages_equal_the_lock(built_hashes):
     ]
 
     assert not differing, (
-        'messages differ from msg/interfaces.lock: recorded bags and other computers can no longer '
-        'be understood. If that is meant, say so in CHANGELOG.rst and put these lines into '
+        'messages differ from msg/interfaces.lock: recorded bags and other computers do not fit '
+        'them. If that is meant, say so in CHANGELOG.rst and put these lines into '
         f'{LOCK}:\n' + '\n'.join(differing)
     )
 

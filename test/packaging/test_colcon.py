@@ -29,15 +29,12 @@ def environment():
     return env
 
 
-def copy_tracked(target):
-    """Copy what git tracks, as it is in the working tree, so that stray files do not help."""
+def tracked_files():
+    """Return what git tracks and the working tree holds, so that stray files do not help."""
     listed = subprocess.run(
         ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for name in filter(None, listed.stdout.split('\0')):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+    return [name for name in listed.stdout.split('\0') if name and (ROOT / name).is_file()]
 
 
 @pytest.fixture(
@@ -52,7 +49,10 @@ def build(request, tmp_path_factory):
     if not shutil.which('colcon'):
         pytest.skip('colcon is missing; scripts/test installs it')
     folder = tmp_path_factory.mktemp('ws')
-    copy_tracked(folder / 'src' / 'theia_ros')
+    for name in tracked_files():
+        target = folder / 'src' / 'theia_ros' / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target)
     return folder, subprocess.run(
         ['colcon', 'build', *request.param],
         cwd=folder,
@@ -147,17 +147,9 @@ def test_shared_file_is_installed(workspace, path):
     assert (workspace / 'install' / 'theia_ros' / path).exists()
 
 
-def test_package_data_is_installed(workspace):
-    package = next((workspace / 'install' / 'theia_ros').glob('lib/python3*/*-packages/theia_ros'))
-    tracked = subprocess.run(
-        ['git', 'ls-files', '-z', 'theia_ros'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    names = [name.removeprefix('theia_ros/') for name in tracked.stdout.split('\0') if name]
+def test_package_is_installed_whole(workspace):
+    prefix = workspace / 'install' / 'theia_ros'
+    (package,) = prefix.glob('lib/python3*/*-packages/theia_ros')
+    names = [name for name in tracked_files() if name.startswith('theia_ros/')]
 
-    assert [
-        n for n in names if not (package / n).exists() and (ROOT / 'theia_ros' / n).exists()
-    ] == []
+    assert [name for name in names if not (package.parent / name).exists()] == []
