@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import TEACHERS
-from theia_ros.errors import FrameError
 from theia_ros.errors import ParameterError
 from theia_ros.params import choices
 from theia_ros.params import EncoderParams
@@ -26,9 +25,6 @@ EXAMPLES = """examples:
   theia-ros encode photo.jpg --model demo-dinov2-small --output features.npz
   theia-ros encode a.png b.png --model ~/my_theia --tensors theia,dinov2 --output out.npz
   theia-ros encode *.png --model ~/my_theia --reduce cls --output cls.npz"""
-
-# Modes of Pillow that hold 8 bits a channel, so that turning them into RGB loses no depth.
-_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
     from theia_ros.datatypes import Frame
     from theia_ros.encoder import Encoder
+    from theia_ros.images import read_rgb
 
     params = EncoderParams(
         model=args.model,
@@ -87,6 +84,11 @@ def run(args: argparse.Namespace) -> int:
         Encoder(params) as encoder,
         tqdm(total=len(args.images), unit='image', delay=2, leave=False) as progress,
     ):
+        unknown = next((name for name in names if name not in encoder.tensors), None)
+        if unknown:
+            raise ParameterError(
+                f'{args.model} has no tensor {unknown!r}; it has {", ".join(encoder.tensors)}'
+            )
         for paths in _batches(args.images, min(args.batch_size, encoder.max_batch)):
             frames = [Frame(read_rgb(path)) for path in paths]
             for encoded in encoder.encode(frames, names):
@@ -98,31 +100,6 @@ def run(args: argparse.Namespace) -> int:
     shapes = ', '.join(f'{name} {array.shape}' for name, array in stacked.items())
     print(f'{args.output}: {shapes}')
     return 0
-
-
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as (H, W, 3) uint8, red first; transparency is dropped.
-
-    Pixels are taken as they are stored: an orientation tag is not applied.
-
-    Raises:
-        FrameError: It is no image, a damaged one, or one with more than 8 bits a channel.
-    """
-    import numpy as np
-    from PIL import Image
-    from PIL import UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            if image.mode not in _MODES:
-                raise FrameError(
-                    'depth', f'{path} has pixels of type {image.mode}; expected 8 bits a channel'
-                )
-            return np.asarray(image.convert('RGB'))
-    except UnidentifiedImageError as exc:
-        raise FrameError('format', f'{path} is not an image that Pillow knows') from exc
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
-        raise FrameError('decode', f'{path} cannot be decoded: {exc}') from exc
 
 
 def _batches(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:

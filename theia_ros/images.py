@@ -1,0 +1,57 @@
+"""Encoded images, such as JPEG and PNG, to pixels."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL import UnidentifiedImageError
+
+from theia_ros.errors import FrameError
+
+# Modes of Pillow that hold 8 bits a channel, so that turning them into RGB loses no depth.
+_8_BIT = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
+
+_CAMERA_FORMATS = ('JPEG', 'PNG')
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read an image file of any format that Pillow knows; see `decode_rgb`."""
+    return _decode(path, None, str(path))
+
+
+def decode_rgb(data: bytes | bytearray | memoryview) -> NDArray[np.uint8]:
+    """Return the pixels of a JPEG or PNG image as (H, W, 3) uint8, red first.
+
+    Transparency is dropped, 16-bit grey keeps its high byte, and an orientation tag is not
+    applied: pixels are taken as they are stored, as in a raw image. Pillow does it and not
+    OpenCV, which returns the upper part of a truncated JPEG without an error.
+
+    Raises:
+        FrameError: It is no such image, or a damaged one, or its pixels are of another type.
+    """
+    return _decode(io.BytesIO(data), _CAMERA_FORMATS, f'image of {len(data)} bytes')
+
+
+def _decode(
+    file: Path | io.BytesIO, formats: tuple[str, ...] | None, name: str
+) -> NDArray[np.uint8]:
+    try:
+        with Image.open(file, formats=formats) as image:
+            if image.mode.startswith('I;16'):
+                grey = (np.asarray(image) >> 8).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            if image.mode not in _8_BIT:
+                raise FrameError(
+                    'depth',
+                    f'{name} has pixels of type {image.mode}; expected 8 bits a channel',
+                )
+            return np.asarray(image.convert('RGB'))
+    except UnidentifiedImageError as exc:
+        known = f'expected {" or ".join(formats)}' if formats else 'Pillow knows no such format'
+        raise FrameError('format', f'{name} is no image: {known}') from exc
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
+        raise FrameError('decode', f'{name} cannot be decoded: {exc}') from exc
