@@ -1,0 +1,290 @@
+"""Messages to records and back, and nothing else.
+
+Encodings are those of `sensor_msgs/image_encodings`. Bytes cross as memory, never as lists: the
+generated setters check a list, and on some distributions `bytes`, element by element, and let
+only `array.array` through.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
+from sensor_msgs.msg import RegionOfInterest
+from std_msgs.msg import Header
+from theia_msgs.msg import EncoderInfo
+from theia_msgs.msg import FeatureTensor
+from theia_msgs.msg import TensorInfo
+
+from theia_ros.datatypes import DecodedMap
+from theia_ros.datatypes import Features
+from theia_ros.datatypes import Frame
+from theia_ros.datatypes import Provenance
+from theia_ros.errors import FrameError
+from theia_ros.images import decode_rgb
+
+Pixels = NDArray[np.uint8]
+
+DTYPES: Mapping[str, tuple[int, str]] = {
+    'float32': (FeatureTensor.FLOAT32, '<f4'),
+    'float16': (FeatureTensor.FLOAT16, '<f2'),
+}
+"""Of published features: constant of the message, and numpy's name, little endian."""
+
+
+def _cv2() -> Any:
+    try:
+        import cv2
+    except ImportError as exc:
+        raise FrameError(
+            'opencv',
+            f'this encoding needs OpenCV ({exc}); install python3-opencv with apt, or '
+            'opencv-python-headless with pip',
+        ) from exc
+    return cv2
+
+
+def _channels(order: Sequence[int]) -> Callable[[Pixels, bool], Pixels]:
+    """Return a reader that takes red, green and blue from these channels."""
+    if list(order) == [0, 1, 2]:
+        return lambda pixels, _: pixels[..., :3]
+    return lambda pixels, _: pixels[..., order]
+
+
+def _mono16(pixels: Pixels, is_bigendian: bool) -> Pixels:
+    # The high byte: the picture at 8 bits, whatever the byte order of the camera.
+    return pixels[..., [0 if is_bigendian else 1] * 3]
+
+
+def _opencv(code: str) -> Callable[[Pixels, bool], Pixels]:
+    """Return a reader that lets OpenCV's `cvtColor` do it."""
+
+    def read(pixels: Pixels, _: bool) -> Pixels:
+        cv2 = _cv2()
+        try:
+            rgb: Pixels = cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, code))
+        except cv2.error as exc:
+            raise FrameError('size', f'OpenCV {code}: {exc.err} ({pixels.shape} pixels)') from exc
+        return rgb
+
+    return read
+
+
+# Bytes of a pixel, and how (H, W, bytes) becomes (H, W, 3) with red first.
+# OpenCV names a Bayer pattern by its second row and column, ROS by its first.
+_RAW: Mapping[str, tuple[int, Callable[[Pixels, bool], Pixels]]] = {
+    'rgb8': (3, _channels([0, 1, 2])),
+    'bgr8': (3, _channels([2, 1, 0])),
+    '8UC3': (3, _channels([2, 1, 0])),  # as OpenCV keeps colours
+    'rgba8': (4, _channels([0, 1, 2])),
+    'bgra8': (4, _channels([2, 1, 0])),
+    '8UC4': (4, _channels([2, 1, 0])),
+    'mono8': (1, _channels([0, 0, 0])),
+    '8UC1': (1, _channels([0, 0, 0])),
+    'mono16': (2, _mono16),
+    'bayer_rggb8': (1, _opencv('COLOR_BayerBG2RGB')),
+    'bayer_bggr8': (1, _opencv('COLOR_BayerRG2RGB')),
+    'bayer_gbrg8': (1, _opencv('COLOR_BayerGR2RGB')),
+    'bayer_grbg8': (1, _opencv('COLOR_BayerGB2RGB')),
+    'yuv422': (2, _opencv('COLOR_YUV2RGB_UYVY')),
+    'uyvy': (2, _opencv('COLOR_YUV2RGB_UYVY')),
+    'yuv422_yuy2': (2, _opencv('COLOR_YUV2RGB_YUY2')),
+    'yuyv': (2, _opencv('COLOR_YUV2RGB_YUY2')),
+}
+# A plane of luma, then half as many rows of interleaved chroma.
+_PLANAR: Mapping[str, Callable[[Pixels, bool], Pixels]] = {
+    'nv12': _opencv('COLOR_YUV2RGB_NV12'),
+    'nv21': _opencv('COLOR_YUV2RGB_NV21'),
+}
+ENCODINGS = (*_RAW, *_PLANAR)
+"""Of raw images, as far as they can be read."""
+
+
+def frame_from_image(msg: Image) -> Frame:
+    """Return the picture of a raw image, without a copy where the layout allows.
+
+    Padded rows and both byte orders are honoured; 16-bit pictures keep their high byte.
+
+    Raises:
+        FrameError: The encoding is not known, or the message does not hold what it says.
+    """
+    if msg.encoding in _RAW:
+        pixel_bytes, read = _RAW[msg.encoding]
+        rows = _rows(msg, msg.height, msg.width * pixel_bytes)
+        pixels = rows.reshape(msg.height, msg.width, pixel_bytes)
+    elif msg.encoding in _PLANAR:
+        if msg.width % 2 or msg.height % 2:
+            raise FrameError(
+                'size', f'{msg.encoding} needs even sides, found {msg.width}x{msg.height} pixels'
+            )
+        pixels, read = _rows(msg, msg.height * 3 // 2, msg.width), _PLANAR[msg.encoding]
+    else:
+        raise FrameError(
+            'encoding', f'encoding {msg.encoding!r} is not supported; use {", ".join(ENCODINGS)}'
+        )
+    return _frame(read(pixels, bool(msg.is_bigendian)), msg.header)
+
+
+def frame_from_compressed(msg: CompressedImage) -> Frame:
+    """Return the picture of a JPEG or PNG image.
+
+    Raises:
+        FrameError: It cannot be decoded.
+    """
+    return _frame(decode_rgb(memoryview(msg.data)), msg.header)
+
+
+def _rows(msg: Image, height: int, row_bytes: int) -> Pixels:
+    """Return the rows of an image without their padding, (height, row_bytes)."""
+    if not height or not row_bytes:
+        raise FrameError('size', f'the image has {msg.width}x{msg.height} pixels; expected some')
+    if msg.step < row_bytes:
+        raise FrameError(
+            'step',
+            f'step is {msg.step} bytes; {msg.width} pixels of {msg.encoding} need {row_bytes}',
+        )
+    data = np.frombuffer(msg.data, np.uint8)
+    needed = (height - 1) * msg.step + row_bytes  # some drivers leave out the last padding
+    if data.size < needed:
+        raise FrameError(
+            'short',
+            f'data has {data.size} bytes; {msg.width}x{msg.height} pixels of {msg.encoding} with '
+            f'step {msg.step} need {needed}',
+        )
+    return np.lib.stride_tricks.as_strided(
+        data, (height, row_bytes), (msg.step, 1), writeable=False
+    )
+
+
+def _frame(rgb: Pixels, header: Header) -> Frame:
+    return Frame(rgb, header.stamp.sec * 1_000_000_000 + header.stamp.nanosec, header.frame_id)
+
+
+def header_of(record: Frame | Features | DecodedMap) -> Header:
+    """Return the header that the source picture had."""
+    seconds, nanoseconds = divmod(record.stamp_ns, 1_000_000_000)
+    return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=record.frame_id)
+
+
+def message_from_features(
+    features: Features, dtype: str, model: str, digest: str
+) -> FeatureTensor:
+    """Return features as a message.
+
+    Args:
+        features: Of one picture.
+        dtype: Key of `DTYPES`.
+        model: Name of the model.
+        digest: Of the encoder's recipe.
+    """
+    constant, numpy_name = DTYPES[dtype]
+    h, w = features.grid_hw
+    region = features.region
+    return FeatureTensor(
+        header=header_of(features),
+        model=model,
+        name=features.name,
+        provenance=digest,
+        dtype=constant,
+        shape=list(features.tokens.shape),
+        grid_height=h,
+        grid_width=w,
+        region=RegionOfInterest(
+            x_offset=region.x_px,
+            y_offset=region.y_px,
+            height=region.height_px,
+            width=region.width_px,
+        ),
+        data=packed(features.tokens.astype(numpy_name, copy=False)),
+    )
+
+
+def message_from_map(decoded: DecodedMap) -> Image:
+    """Return a decoded map as a message."""
+    height, width = decoded.values.shape[:2]
+    values = np.ascontiguousarray(decoded.values, decoded.values.dtype.newbyteorder('<'))
+    return Image(
+        header=header_of(decoded),
+        height=height,
+        width=width,
+        encoding=decoded.encoding,
+        is_bigendian=0,
+        step=values.nbytes // height,
+        data=packed(values),
+    )
+
+
+def message_from_provenance(
+    provenance: Provenance, dtype: str, stamp: Time, image_topics: Mapping[str, str]
+) -> EncoderInfo:
+    """Return the provenance as a message.
+
+    Args:
+        provenance: Of the encoder.
+        dtype: Key of `DTYPES`, of the published features.
+        stamp: When the encoder was configured.
+        image_topics: Topic of each camera, by the camera's name.
+    """
+    recipe = provenance.recipe
+    return EncoderInfo(
+        stamp=stamp,
+        model=provenance.model,
+        revision=provenance.revision,
+        weights_sha256=recipe.weights_sha256,
+        preprocessing=recipe.preprocessing,
+        reduction=recipe.reduction,
+        token_layout=recipe.token_layout,
+        tensors=[
+            TensorInfo(
+                name=tensor.name,
+                shape=list(tensor.shape),
+                grid_height=tensor.grid_hw[0],
+                grid_width=tensor.grid_hw[1],
+                dtype=DTYPES[dtype][0],
+                parity_cosine=tensor.cosine,
+                parity_max_abs_error=tensor.max_abs_error,
+            )
+            for tensor in provenance.tensors
+        ],
+        backend=recipe.backend,
+        precision=recipe.precision,
+        engine_fingerprint=provenance.engine_fingerprint,
+        device=provenance.device,
+        versions=[f'{name}={version}' for name, version in provenance.versions.items()],
+        cameras=list(image_topics),
+        image_topics=list(image_topics.values()),
+        digest=recipe.digest,
+    )
+
+
+def packed(values: NDArray[Any]) -> array.array[int]:
+    """Return the bytes of `values` in the one form that the setters take without a loop."""
+    out = array.array('B')
+    out.frombytes(np.ascontiguousarray(values).data.cast('B'))
+    return out
+
+
+def tokens_from_message(msg: FeatureTensor) -> NDArray[Any]:
+    """Return the numbers of a message as they are, without a copy; see FeatureTensor.msg.
+
+    Raises:
+        FrameError: The message does not hold what it says, or its type is not known to numpy.
+    """
+    names = dict(DTYPES.values())
+    if msg.dtype not in names:
+        raise FrameError('dtype', f'dtype {msg.dtype} is not one of {sorted(names)}')
+    data = np.frombuffer(msg.data, np.uint8)
+    needed = int(np.prod(msg.shape)) * np.dtype(names[msg.dtype]).itemsize
+    if data.size != needed:
+        raise FrameError(
+            'short', f'data has {data.size} bytes; shape {list(msg.shape)} needs {needed}'
+        )
+    return data.view(names[msg.dtype]).reshape(tuple(msg.shape))
