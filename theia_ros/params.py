@@ -120,7 +120,11 @@ class NodeParams(EncoderParams):
         choices=('best_effort', 'reliable'),
     )
     image_depth: int = _param(
-        1, 'Pictures that the middleware keeps for each camera.', minimum=1, maximum=100
+        5,
+        'Pictures that the middleware keeps for each camera until the node takes them; with too '
+        'few, some are lost before they can be counted.',
+        minimum=1,
+        maximum=100,
     )
     output_reliability: str = _param(
         'reliable',

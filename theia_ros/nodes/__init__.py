@@ -1,0 +1,1 @@
+"""Nodes: wiring between ROS and the encoder, and nothing else."""

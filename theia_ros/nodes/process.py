@@ -1,0 +1,70 @@
+"""What every process of ours needs, whoever starts it."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException
+from rclpy.exceptions import InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+from theia_ros.errors import TheiaRosError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP_BYTES = 1 << 29
+
+
+def keep_large_buffers() -> None:
+    """Let the allocator keep the memory of large messages.
+
+    By default glibc gives the buffer of every image back to the kernel, and fetching it again
+    costs several times as much as all the rest of receiving one. Harmless elsewhere.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt:
+        mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+    """Spin a node until it is asked to stop, and return the exit status.
+
+    Args:
+        make: Makes the node. It may raise a `TheiaRosError`, which gives status 2 and one line.
+        args: Of the command line; None for those of this process.
+    """
+    keep_large_buffers()
+    node = None
+    try:
+        # Signals shut the context down, which ends `spin`.
+        rclpy.init(args=args)
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (
+        TheiaRosError,
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+        rclpy._rclpy_pybind11.RCLError,  # a parameter file that cannot be read, for one
+    ) as exc:
+        line = ' '.join(str(exc).split())
+        sys.stderr.write(f'{Path(sys.argv[0]).name}: {line}\n')
+        return 2
+    finally:
+        # A second Ctrl-C, which `ros2 launch` sends, must not break into the shutdown.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if node:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

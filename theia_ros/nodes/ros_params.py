@@ -1,0 +1,99 @@
+"""The parameters of `params.py` on a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import Field
+from dataclasses import fields
+from dataclasses import replace
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange
+from rcl_interfaces.msg import IntegerRange
+from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from theia_ros.errors import ParameterError
+from theia_ros.params import make
+from theia_ros.params import NodeParams
+
+# What ROS itself puts among the parameters of a node.
+_OF_ROS = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
+
+
+def declare(node: Node) -> None:
+    """Declare every parameter on a node.
+
+    Raises:
+        ParameterError: The node was given one that does not exist.
+    """
+    for f in fields(NodeParams):
+        default = list(f.default) if isinstance(f.default, tuple) else f.default
+        node.declare_parameter(f.name, default, _descriptor(f))
+    given = getattr(node, '_parameter_overrides', {})  # rclpy drops unknown ones without a word
+    for name in given:
+        if not node.has_parameter(name) and not name.startswith(_OF_ROS):
+            known = ', '.join(f.name for f in fields(NodeParams))
+            raise ParameterError(f'unknown parameter {name!r}; known: {known}')
+
+
+def read(node: Node) -> NodeParams:
+    """Return the parameters of a node.
+
+    Raises:
+        ParameterError: A value is outside its limits, or values do not fit each other.
+    """
+    return make(NodeParams, {f.name: node.get_parameter(f.name).value for f in fields(NodeParams)})
+
+
+def watch(
+    node: Node, current: Callable[[], NodeParams | None], changed: Callable[[NodeParams], None]
+) -> None:
+    """Let parameters change: all of them while there are none in use, then the live ones.
+
+    Args:
+        node: That has the parameters.
+        current: Returns those in use, or None while the node is unconfigured.
+        changed: Is given the new ones.
+    """
+    live = {f.name for f in fields(NodeParams) if f.metadata['live']}
+    ours = {f.name for f in fields(NodeParams)}
+
+    def check(parameters: Sequence[Parameter]) -> SetParametersResult:
+        in_use = current()
+        values = {p.name: p.value for p in parameters if p.name in ours}
+        if in_use is None or not values:
+            return SetParametersResult(successful=True)
+        fixed = sorted(set(values) - live)
+        if fixed:
+            return SetParametersResult(
+                successful=False,
+                reason=f'{fixed[0]} changes only while the node is unconfigured; clean up first',
+            )
+        try:
+            changed(replace(in_use, **values))
+        except ParameterError as exc:
+            return SetParametersResult(successful=False, reason=str(exc))
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(check)
+
+
+def _descriptor(f: Field[Any]) -> ParameterDescriptor:
+    meta = f.metadata
+    rules = [] if meta['live'] else ['Changes only while the node is unconfigured.']
+    if meta['choices']:
+        rules.append(f'One of: {", ".join(meta["choices"])}.')
+    descriptor = ParameterDescriptor(
+        description=meta['doc'], additional_constraints=' '.join(rules)
+    )
+    if meta['minimum'] is not None:
+        low, high = meta['minimum'], meta['maximum']
+        if isinstance(f.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+        else:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    return descriptor
