@@ -8,6 +8,7 @@ generated from here too (`python -m theia_ros.params yaml|table`), which a test 
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import Field
@@ -226,9 +227,10 @@ def as_yaml() -> str:
         '  ros__parameters:',
     ]
     for f in fields(NodeParams):
-        lines.append(f'    # {f.metadata["doc"]}')
+        text = f.metadata['doc'].replace('`', '')
         if f.metadata['choices']:
-            lines.append(f'    # One of: {", ".join(f.metadata["choices"])}.')
+            text += f' One of: {", ".join(f.metadata["choices"])}.'
+        lines += [f'    # {line}' for line in textwrap.wrap(text, 90)]
         lines.append(f'    {f.name}: {_yaml_value(f.default)}')
     return '\n'.join(lines) + '\n'
 
