@@ -9,13 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors import SafetensorError
-from torch import Tensor
 
 from theia_ros.catalog import STUDENTS
 from theia_ros.catalog import TEACHER_OF_KEY
@@ -23,6 +19,7 @@ from theia_ros.catalog import TEACHERS
 from theia_ros.errors import WeightsError
 from theia_ros.model import ModelConfig
 from theia_ros.model import TheiaModel
+from theia_ros.tensor_file import read_tensors
 
 CONFIG_FILE = 'config.json'
 WEIGHTS_FILE = 'model.safetensors'
@@ -47,8 +44,8 @@ def read_config(folder: Path) -> ModelConfig:
         raise WeightsError(f'{path} holds {type(entries).__name__}; expected an object')
 
     backbone = str(entries.get('backbone'))
-    name = _BACKBONE_NAME.fullmatch(backbone)
-    if not name or name[1] not in STUDENTS:
+    student = _BACKBONE_NAME.fullmatch(backbone)
+    if not student or student[1] not in STUDENTS:
         raise WeightsError(
             f'{path}: backbone {backbone!r} is not supported; expected '
             f'facebook/deit-<size>-patch16-224 with size {", ".join(STUDENTS)}'
@@ -77,7 +74,8 @@ def read_config(folder: Path) -> ModelConfig:
     eps = entries.get('layer_norm_eps', 1e-12)
     if not isinstance(eps, float) or not 0 < eps < 1:
         raise WeightsError(f'{path}: layer_norm_eps {eps!r} is not a number between 0 and 1')
-    return ModelConfig(name[1], tuple(TEACHER_OF_KEY[key] for key in targets), eps)
+    teachers = tuple(name for name, teacher in TEACHERS.items() if teacher.key in targets)
+    return ModelConfig(student[1], teachers, eps)
 
 
 def load(folder: Path) -> TheiaModel:
@@ -91,16 +89,14 @@ def load(folder: Path) -> TheiaModel:
     path = folder / WEIGHTS_FILE
     with torch.device('meta'):  # no memory and no random numbers for weights that come anyway
         model = TheiaModel(config)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    stored = _read(path)
-    _check_names(path, stored, {key for keys in _layout(config).values() for key in keys})
-    state = {}
-    for name, keys in _layout(config).items():
-        rows, *rest = shapes[name]
-        expected = (rows // len(keys), *rest)
-        for key in keys:
-            _check_tensor(path, key, stored[key], expected)
-        state[name] = torch.cat([stored.pop(key).float() for key in keys])
+    layout = _layout(config)
+    expected = {}
+    for name, tensor in model.state_dict().items():
+        rows, *rest = tensor.shape
+        for key in layout[name]:
+            expected[key] = (rows // len(layout[name]), *rest)
+    stored = read_tensors(path, expected, f'its {CONFIG_FILE}', _published_key)
+    state = {name: torch.cat([stored.pop(key) for key in keys]) for name, keys in layout.items()}
     model.load_state_dict(state, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -164,43 +160,3 @@ def _published_key(key: str) -> str:
         for renamed, published in _RENAMED:
             key = key.replace(renamed, published)
     return key
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of a file, under their published keys."""
-    stored: dict[str, Tensor] = {}
-    try:
-        with safe_open(path, framework='pt') as file:
-            for key in file.keys():  # noqa: SIM118 (a file handle, not a dict)
-                published = _published_key(key)
-                if published in stored:
-                    raise WeightsError(f'{path}: {published} is there twice, under two names')
-                stored[published] = file.get_tensor(key)
-    except FileNotFoundError as exc:
-        raise WeightsError(f'{path} does not exist; a model folder holds it') from exc
-    except (SafetensorError, OSError) as exc:
-        raise WeightsError(f'{path} is no whole safetensors file: {exc}') from exc
-    return stored
-
-
-def _check_names(path: Path, found: Collection[str], expected: Collection[str]) -> None:
-    missing, unexpected = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    if missing or unexpected:
-        parts = [
-            f'{len(names)} {word} (first: {names[0]})'
-            for word, names in (('missing', missing), ('unexpected', unexpected))
-            if names
-        ]
-        raise WeightsError(
-            f'{path} does not fit its {CONFIG_FILE}: {len(expected)} tensors expected, '
-            f'{", ".join(parts)}'
-        )
-
-
-def _check_tensor(path: Path, key: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != expected:
-        raise WeightsError(f'{path}: {key} has shape {tuple(tensor.shape)}; expected {expected}')
-    if not tensor.is_floating_point():
-        raise WeightsError(f'{path}: {key} holds {tensor.dtype}; expected floating point')
-    if not tensor.isfinite().all():
-        raise WeightsError(f'{path}: {key} holds NaN or infinity')
