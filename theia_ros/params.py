@@ -86,6 +86,34 @@ class EncoderParams:
         minimum=16,
         maximum=8192,
     )
+    segmentation_points_per_side: int = _param(
+        8,
+        'Points of the grid that segmentation asks about, along each side; its cost grows with '
+        'the square, and things smaller than the distance of two points may be missed. The '
+        'published example uses 32.',
+        minimum=1,
+        maximum=32,
+    )
+    segmentation_points_per_batch: int = _param(
+        0,
+        'Points that segmentation asks about at once, at some 40 MB each; 0 takes what suits the '
+        'device.',
+        minimum=0,
+        maximum=1024,
+    )
+    segmentation_iou_threshold: float = _param(
+        0.5,
+        'Segmentation keeps masks whose predicted quality is above this; 0 keeps all.',
+        minimum=0.0,
+        maximum=1.0,
+    )
+    segmentation_stability_threshold: float = _param(
+        0.7,
+        'Segmentation keeps masks of which more than this part is left when they are cut at a '
+        'logit of 1 and not of -1; 0 keeps all.',
+        minimum=0.0,
+        maximum=1.0,
+    )
 
     def __post_init__(self) -> None:
         """Refuse values outside their limits."""
@@ -195,7 +223,8 @@ def _check(f: Field[Any], value: Any) -> None:
     expected = type(f.default)
     if expected is float and type(value) is int:
         value = float(value)
-    if type(value) is not expected:
+    strings = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if type(value) is not expected or (expected is tuple and not strings):
         raise ParameterError(f'{f.name} is {value!r}; expected {_type_name(f)}')
     allowed = f.metadata['choices']
     if allowed and value not in allowed:

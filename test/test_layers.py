@@ -1,0 +1,90 @@
+"""Imports point inward: ring 0 numpy, ring 1 torch, ring 2 messages, ring 3 rclpy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / 'theia_ros'
+
+MESSAGES = {'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'theia_msgs', 'diagnostic_msgs'}
+ROS = {'rclpy', 'rcl_interfaces', 'lifecycle_msgs', 'launch', 'launch_ros'}
+TORCH = {'torch', 'torch_tensorrt', 'tensorrt', 'tensorrt_rtx', 'openvino'}
+PLAIN = ROS | MESSAGES | TORCH
+
+# What a module may not import, by the longest matching prefix of its path.
+FORBIDDEN: dict[str, set[str]] = {
+    '': ROS | MESSAGES,
+    '__init__.py': PLAIN | {'numpy'},
+    'errors.py': PLAIN | {'numpy'},
+    'catalog.py': PLAIN | {'numpy'},
+    'datatypes.py': PLAIN,
+    'params.py': PLAIN | {'numpy'},
+    'latest.py': PLAIN | {'numpy'},
+    'worker.py': PLAIN | {'numpy'},
+    'timing.py': PLAIN | {'numpy'},
+    'images.py': PLAIN,
+    'preprocess.py': PLAIN,
+    'hub/': PLAIN,
+    'cli.py': PLAIN | {'numpy'},
+    'conversions.py': ROS | TORCH,
+    'nodes/': TORCH,
+    'demo/': TORCH,
+    'demo/model.py': PLAIN,
+    'demo/dinov2.py': PLAIN,
+    'demo/sources.py': PLAIN,
+    'demo/panel.py': PLAIN,
+}
+
+
+def imported_roots(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split('.')[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split('.')[0]
+
+
+def test_every_rule_is_for_something_that_is_there() -> None:
+    for prefix in FORBIDDEN:
+        assert (PACKAGE / prefix).exists(), prefix
+
+
+@pytest.mark.parametrize(
+    'path', sorted(PACKAGE.rglob('*.py')), ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+def test_module_stays_in_its_ring(path: Path) -> None:
+    name = path.relative_to(PACKAGE).as_posix()
+    rule = max((p for p in FORBIDDEN if name.startswith(p)), key=len)
+    wrong = FORBIDDEN[rule] & set(imported_roots(path))
+    assert not wrong, f'{name} may not import {sorted(wrong)}'
+
+
+# What comes with the rest: importing the module alone must not bring in any of these.
+HEAVY = {
+    'theia_ros': PLAIN | {'numpy', 'PIL'},
+    'theia_ros.cli': PLAIN | {'numpy', 'PIL'},
+    'theia_ros.params': PLAIN | {'numpy', 'PIL'},
+    'theia_ros.datatypes': PLAIN | {'PIL'},
+    'theia_ros.preprocess': PLAIN,
+    'theia_ros.encoder': ROS | MESSAGES,
+}
+
+
+@pytest.mark.parametrize('module', HEAVY)
+def test_importing_brings_in_nothing_heavy(module: str) -> None:
+    code = f'import sys, {module}; print(*{{m.split(".")[0] for m in sys.modules}})'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert not HEAVY[module] & set(done.stdout.split())
+
+
+@pytest.mark.needs_ros
+def test_conversions_need_no_torch_and_no_rclpy() -> None:
+    code = 'import sys, theia_ros.conversions; print(*sys.modules)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert not (TORCH | {'rclpy'}) & {m.split('.')[0] for m in done.stdout.split()}
