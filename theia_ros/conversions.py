@@ -78,6 +78,21 @@ def _opencv(code: str) -> Callable[[Pixels, bool], Pixels]:
     return read
 
 
+def _bayer(code: str) -> Callable[[Pixels, bool], Pixels]:
+    """Return a reader that lets OpenCV interpolate the colours."""
+    demosaic = _opencv(code)
+
+    def read(pixels: Pixels, is_bigendian: bool) -> Pixels:
+        height, width = pixels.shape[:2]
+        if height < 3 or width < 3:  # OpenCV returns black for these
+            raise FrameError(
+                'size', f'a Bayer pattern needs 3x3 pixels or more, found {width}x{height}'
+            )
+        return demosaic(pixels, is_bigendian)
+
+    return read
+
+
 # Bytes of a pixel, and how (H, W, bytes) becomes (H, W, 3) with red first.
 # OpenCV names a Bayer pattern by its second row and column, ROS by its first.
 _RAW: Mapping[str, tuple[int, Callable[[Pixels, bool], Pixels]]] = {
@@ -90,10 +105,10 @@ _RAW: Mapping[str, tuple[int, Callable[[Pixels, bool], Pixels]]] = {
     'mono8': (1, _channels([0, 0, 0])),
     '8UC1': (1, _channels([0, 0, 0])),
     'mono16': (2, _mono16),
-    'bayer_rggb8': (1, _opencv('COLOR_BayerBG2RGB')),
-    'bayer_bggr8': (1, _opencv('COLOR_BayerRG2RGB')),
-    'bayer_gbrg8': (1, _opencv('COLOR_BayerGR2RGB')),
-    'bayer_grbg8': (1, _opencv('COLOR_BayerGB2RGB')),
+    'bayer_rggb8': (1, _bayer('COLOR_BayerBG2RGB')),
+    'bayer_bggr8': (1, _bayer('COLOR_BayerRG2RGB')),
+    'bayer_gbrg8': (1, _bayer('COLOR_BayerGR2RGB')),
+    'bayer_grbg8': (1, _bayer('COLOR_BayerGB2RGB')),
     'yuv422': (2, _opencv('COLOR_YUV2RGB_UYVY')),
     'uyvy': (2, _opencv('COLOR_YUV2RGB_UYVY')),
     'yuv422_yuy2': (2, _opencv('COLOR_YUV2RGB_YUY2')),
@@ -165,7 +180,13 @@ def _rows(msg: Image, height: int, row_bytes: int) -> Pixels:
 
 
 def _frame(rgb: Pixels, header: Header) -> Frame:
-    return Frame(rgb, header.stamp.sec * 1_000_000_000 + header.stamp.nanosec, header.frame_id)
+    stamp = header.stamp
+    if stamp.nanosec >= 1_000_000_000:  # outputs could not carry it on unchanged
+        raise FrameError(
+            'stamp',
+            f'stamp has {stamp.nanosec} nanoseconds; expected less than a second of them',
+        )
+    return Frame(rgb, stamp.sec * 1_000_000_000 + stamp.nanosec, header.frame_id)
 
 
 def header_of(record: Frame | Features | DecodedMap) -> Header:
@@ -188,6 +209,8 @@ def message_from_features(
     constant, numpy_name = DTYPES[dtype]
     h, w = features.grid_hw
     region = features.region
+    with np.errstate(over='ignore'):  # infinite, as IEEE 754 has it
+        tokens = features.tokens.astype(numpy_name, copy=False)
     return FeatureTensor(
         header=header_of(features),
         model=model,
@@ -203,7 +226,7 @@ def message_from_features(
             height=region.height_px,
             width=region.width_px,
         ),
-        data=packed(features.tokens.astype(numpy_name, copy=False)),
+        data=packed(tokens),
     )
 
 
