@@ -1,0 +1,108 @@
+"""What every test gets: an environment without its user's settings, and ROS where it is needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from theia_ros.catalog import cache_folder
+
+# What a sourced ROS and scripts/env.sh set, so that ROS starts and stays on this computer.
+_KEPT = {
+    'ROS_AUTOMATIC_DISCOVERY_RANGE',
+    'ROS_DISTRO',
+    'ROS_LOCALHOST_ONLY',
+    'ROS_PYTHON_VERSION',
+    'ROS_VERSION',
+}
+_STRIPPED = ('ROS_', 'RCUTILS_', 'THEIA_')
+_PROXIES = ('http_proxy', 'https_proxy', 'all_proxy', 'ftp_proxy', 'no_proxy')
+
+# Not `ament_index_python` and the like: these two stand for all that scripts/setup installs.
+_MISSING = [name for name in ('rclpy', 'theia_msgs') if not importlib.util.find_spec(name)]
+_NO_ROS = f'needs {" and ".join(_MISSING)}; run scripts/setup, or source a ROS 2 with theia_msgs'
+_MADE_BY_SETUP = Path(sys.prefix, 'setup', 'done').is_file()
+_ROS_FOLDERS = ('ros',)
+"""Folders whose modules import ROS messages at their head."""
+
+_domains = itertools.count(os.getpid())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let nothing be skipped for want of ROS where scripts/setup has installed it."""
+    if _MISSING and _MADE_BY_SETUP:
+        raise pytest.UsageError(
+            f'{sys.prefix} was made by scripts/setup, but {" and ".join(_MISSING)} cannot be '
+            'imported; run scripts/setup again'
+        )
+
+
+class _WithoutRos(pytest.Module):
+    """A module that cannot even be imported without ROS."""
+
+    def collect(self) -> None:
+        pytest.skip(_NO_ROS)
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Module | None:
+    if _MISSING and module_path.parent.name in _ROS_FOLDERS:
+        return _WithoutRos.from_parent(parent, path=module_path)
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _MISSING and item.get_closest_marker('needs_ros'):
+            item.add_marker(pytest.mark.skip(reason=_NO_ROS))
+
+
+@pytest.fixture(scope='session')
+def users_cache() -> Path:
+    """The user's own cache of models, for a test that wants the real one."""
+    return cache_folder()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environ(
+    users_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Take the user's settings away, and keep what a test writes out of the user's folders."""
+    marks = {mark.name for mark in request.node.iter_markers()}
+    for name in list(os.environ):
+        if name.startswith(_STRIPPED) and name not in _KEPT:
+            monkeypatch.delenv(name)
+        if name.lower() in _PROXIES and not marks & {'network', 'packaging'}:
+            monkeypatch.delenv(name)
+    folder = tmp_path_factory.getbasetemp() / 'environment'
+    monkeypatch.setenv('ROS_LOG_DIR', str(folder / 'ros_log'))
+    monkeypatch.setenv('THEIA_ROS_CACHE', str(folder / 'empty_cache'))
+    if 'needs_ros' in marks:
+        request.getfixturevalue('domain')
+
+
+@pytest.fixture
+def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A ROS domain of the test's own, also beside other runs of the tests."""
+    while True:
+        number = 1 + next(_domains) % 101
+        # DDS uses this port with UDP; whoever holds it with TCP has the domain.
+        with socket.socket() as lock:
+            try:
+                lock.bind(('127.0.0.1', 7400 + 250 * number))
+            except OSError:
+                continue
+            monkeypatch.setenv('ROS_DOMAIN_ID', str(number))
+            yield number
+            return
