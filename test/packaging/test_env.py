@@ -52,7 +52,7 @@ def start(code):
     return subprocess.Popen(
         ['bash', '-c', 'source scripts/env.sh && exec python -c "$0"', COMMON + code],
         cwd=ROOT,
-        env=env | {'ROS_DOMAIN_ID': str(os.getpid() % 100)},
+        env=env,
         stdout=subprocess.PIPE,
         text=True,
     )
