@@ -53,7 +53,7 @@ LICENCES = {
     'clip': 'Apache-2.0',
     'simulator': 'MuJoCo, Apache-2.0',
     'robot': 'robosuite (MIT), whose Panda meshes come from franka_description, '
-             'Copyright Franka Robotics GmbH, Apache-2.0',
+    'Copyright Franka Robotics GmbH, Apache-2.0',
     'everything else': 'primitives and computed colours of scripts/table_model.py, Apache-2.0',
 }
 
@@ -84,10 +84,11 @@ def _render(args: argparse.Namespace, steps_per_frame: int) -> None:
     """Write the three files."""
     frames = max(1, round(args.seconds * args.fps))
     step = args.truth_stride
-    cut = np.s_[step // 2::step, step // 2::step]
+    cut = np.s_[step // 2 :: step, step // 2 :: step]
     truth: dict[str, list[Any]] = defaultdict(list)
     video_file, truth_file, meta_file = (
-        args.output / f'{args.name}{end}' for end in ('.mp4', '_truth.npz', '.json'))
+        args.output / f'{args.name}{end}' for end in ('.mp4', '_truth.npz', '.json')
+    )
     started_s = time.monotonic()
     scene = table_scene.TableScene(args.seed, (args.height, args.width), args.vary, not args.fast)
     with closing(scene), _Video(video_file, args) as video:
@@ -118,36 +119,55 @@ def _render(args: argparse.Namespace, steps_per_frame: int) -> None:
         print(f'{file}  {file.stat().st_size / 1e6:.2f} MB')
 
 
-def _meaning(args: argparse.Namespace, scene: table_scene.TableScene,
-             arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _meaning(
+    args: argparse.Namespace, scene: table_scene.TableScene, arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
     """Return what a reader of the clip has to know."""
     frames, rows, columns = arrays['labels'].shape
     return {
         'video': {
-            'file': f'{args.name}.mp4', 'codec': 'h264', 'width': args.width,
-            'height': args.height, 'fps': args.fps, 'frames': len(arrays['opening_m'])},
+            'file': f'{args.name}.mp4',
+            'codec': 'h264',
+            'width': args.width,
+            'height': args.height,
+            'fps': args.fps,
+            'frames': len(arrays['opening_m']),
+        },
         'truth': {
-            'file': f'{args.name}_truth.npz', 'width': columns, 'height': rows,
-            'every_frames': args.truth_every, 'frames': frames,
-            'stride_px': args.truth_stride, 'offset_px': args.truth_stride // 2,
+            'file': f'{args.name}_truth.npz',
+            'width': columns,
+            'height': rows,
+            'every_frames': args.truth_every,
+            'frames': frames,
+            'stride_px': args.truth_stride,
+            'offset_px': args.truth_stride // 2,
             'pixels': 'truth[r, c] is video pixel '
-                      '[offset_px + stride_px * r, offset_px + stride_px * c], not an average',
-            'depth_unit_m': 0.001, 'depth_axis': 'along the optical axis, not along the ray',
-            'depth_range_m': [int(arrays['depth_mm'].min()) / 1000,
-                              int(arrays['depth_mm'].max()) / 1000]},
+            '[offset_px + stride_px * r, offset_px + stride_px * c], not an average',
+            'depth_unit_m': 0.001,
+            'depth_axis': 'along the optical axis, not along the ray',
+            'depth_range_m': [
+                int(arrays['depth_mm'].min()) / 1000,
+                int(arrays['depth_mm'].max()) / 1000,
+            ],
+        },
         'camera': {
-            'name': args.camera, 'moves': args.camera == 'wrist',
+            'name': args.camera,
+            'moves': args.camera == 'wrist',
             **scene.intrinsics(args.camera),
             'model': 'pinhole without distortion, in pixels of the video; the centre of the '
-                     'first pixel is (0, 0)',
+            'first pixel is (0, 0)',
             'pose': 'camera_to_world: from the optical frame (x right, y down, z forward) to the '
-                    'world (x to the front, y to the left of the robot, z up, table top at '
-                    'z = 0), metres'},
+            'world (x to the front, y to the left of the robot, z up, table top at '
+            'z = 0), metres',
+        },
         'classes': list(table_model.CLASSES),
-        'instances': {str(i + 1): {'name': thing.name, 'class': thing.label,
-                                    'rgb': scene.thing_rgb(i)}
-                      for i, thing in enumerate(scene.things)},
-        'seed': args.seed, 'vary': args.vary, 'fast': args.fast,
+        'instances': {
+            str(i + 1): {'name': thing.name, 'class': thing.label, 'rgb': scene.thing_rgb(i)}
+            for i, thing in enumerate(scene.things)
+        },
+        'seed': args.seed,
+        'vary': args.vary,
+        'fast': args.fast,
         'versions': {name: version(name) for name in ('mujoco', 'robosuite', 'av', 'numpy')},
         'opengl': scene.opengl,
         'licences': LICENCES,
@@ -171,8 +191,9 @@ class _Video:
     def __init__(self, file: Path, args: argparse.Namespace) -> None:
         self._exit = ExitStack()
         part = self._exit.enter_context(_complete(file))
-        self._container = self._exit.enter_context(av.open(
-            str(part), 'w', format='mp4', options={'movflags': '+faststart'}))
+        self._container = self._exit.enter_context(
+            av.open(str(part), 'w', format='mp4', options={'movflags': '+faststart'})
+        )
         self._stream = self._container.add_stream('libx264', rate=args.fps)
         self._stream.width, self._stream.height = args.width, args.height
         self._stream.pix_fmt = 'yuv420p'  # the only layout that every player decodes
@@ -194,8 +215,12 @@ class _Video:
 def _progress(done: int, total: int, started_s: float) -> None:
     if done % max(1, total // 20) == 0 or done == total:
         rate_hz = done / (time.monotonic() - started_s)
-        print(f'{done}/{total} frames, {rate_hz:.1f} per second, '
-              f'{(total - done) / rate_hz:.0f} s left', file=sys.stderr, flush=True)
+        print(
+            f'{done}/{total} frames, {rate_hz:.1f} per second, '
+            f'{(total - done) / rate_hz:.0f} s left',
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _fail(message: str) -> int:
@@ -205,8 +230,11 @@ def _fail(message: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='render_clip.py', description=__doc__, epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='render_clip.py',
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
     def whole(text: str) -> int:
         value = int(text)

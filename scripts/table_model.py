@@ -20,22 +20,39 @@ from numpy.typing import NDArray
 if sys.platform == 'linux':
     os.environ.setdefault('MUJOCO_GL', 'egl')  # no display is needed; osmesa works too
 
-INSTALL = ('pip install mujoco==3.3.7 && pip install --no-deps robosuite==1.5.2, '
-           'and on Debian or Ubuntu: apt install libegl1 libgl1 libgl1-mesa-dri')
+INSTALL = (
+    'pip install mujoco==3.3.7 && pip install --no-deps robosuite==1.5.2, '
+    'and on Debian or Ubuntu: apt install libegl1 libgl1 libgl1-mesa-dri'
+)
 try:
     import mujoco
 except Exception as exc:  # its OpenGL loader raises AttributeError without a library
     raise ImportError(f'the simulator is missing ({exc}); install it: {INSTALL}') from None
 
-CLASSES = ('background', 'table', 'robot', 'gripper', 'tray',
-           'cube', 'cylinder', 'ball', 'brick', 'bottle')
+CLASSES = (
+    'background',
+    'table',
+    'robot',
+    'gripper',
+    'tray',
+    'cube',
+    'cylinder',
+    'ball',
+    'brick',
+    'bottle',
+)
 CAMERAS = ('front', 'side', 'wrist')
 TRAY_CENTRE_M = np.array([0.46, 0.30])
 TRAY_HALF_M = np.array([0.13, 0.15])
 COLOURS = {
-    'red': (0.80, 0.12, 0.10), 'orange': (0.93, 0.45, 0.07), 'yellow': (0.95, 0.76, 0.10),
-    'green': (0.13, 0.55, 0.24), 'blue': (0.10, 0.32, 0.75), 'purple': (0.45, 0.20, 0.60),
-    'teal': (0.05, 0.55, 0.58), 'white': (0.90, 0.90, 0.88),
+    'red': (0.80, 0.12, 0.10),
+    'orange': (0.93, 0.45, 0.07),
+    'yellow': (0.95, 0.76, 0.10),
+    'green': (0.13, 0.55, 0.24),
+    'blue': (0.10, 0.32, 0.75),
+    'purple': (0.45, 0.20, 0.60),
+    'teal': (0.05, 0.55, 0.58),
+    'white': (0.90, 0.90, 0.88),
 }
 
 
@@ -57,20 +74,23 @@ class Thing:
 
 # Half sizes as MuJoCo has them: box (x, y, z), cylinder (radius, half height), sphere (radius).
 THINGS = (
-    Thing('small cube', 'cube', 'red', (('box', (0.024, 0.024, 0.024), 0.024),),
-          0.024, 0.048),
-    Thing('cylinder', 'cylinder', 'blue', (('cylinder', (0.025, 0.045), 0.045),),
-          0.055, 0.050),
-    Thing('ball', 'ball', 'yellow', (('sphere', (0.028,), 0.028),),
-          0.028, 0.056),
-    Thing('brick', 'brick', 'green', (('box', (0.050, 0.022, 0.030), 0.030),),
-          0.034, 0.044),
-    Thing('large cube', 'cube', 'orange', (('box', (0.028, 0.028, 0.028), 0.028),),
-          0.028, 0.056),
-    Thing('bottle', 'bottle', 'teal',
-          (('cylinder', (0.028, 0.041), 0.041), ('cylinder', (0.013, 0.012), 0.093),
-           ('cylinder', (0.017, 0.007), 0.110)),
-          0.055, 0.056),
+    Thing('small cube', 'cube', 'red', (('box', (0.024, 0.024, 0.024), 0.024),), 0.024, 0.048),
+    Thing('cylinder', 'cylinder', 'blue', (('cylinder', (0.025, 0.045), 0.045),), 0.055, 0.050),
+    Thing('ball', 'ball', 'yellow', (('sphere', (0.028,), 0.028),), 0.028, 0.056),
+    Thing('brick', 'brick', 'green', (('box', (0.050, 0.022, 0.030), 0.030),), 0.034, 0.044),
+    Thing('large cube', 'cube', 'orange', (('box', (0.028, 0.028, 0.028), 0.028),), 0.028, 0.056),
+    Thing(
+        'bottle',
+        'bottle',
+        'teal',
+        (
+            ('cylinder', (0.028, 0.041), 0.041),
+            ('cylinder', (0.013, 0.012), 0.093),
+            ('cylinder', (0.017, 0.007), 0.110),
+        ),
+        0.055,
+        0.056,
+    ),
 )
 
 
@@ -113,11 +133,25 @@ def scene_spec(rng: np.random.Generator, vary: bool, image_hw: tuple[int, int]) 
         shift = rng.uniform(-spread, spread, 3) if vary else np.zeros(3)
         return [*np.clip(rgb + shift, 0.02, 1.0), 1.0]
 
-    def add(body: mujoco.MjsBody, shape: str, size: tuple[float, ...], pos: tuple[float, ...],
-            rgba: list[float], mass_kg: float = 0.0) -> None:
+    def add(
+        body: mujoco.MjsBody,
+        shape: str,
+        size: tuple[float, ...],
+        pos: tuple[float, ...],
+        rgba: list[float],
+        mass_kg: float = 0.0,
+    ) -> None:
         kind = getattr(mujoco.mjtGeom, f'mjGEOM_{shape.upper()}')
-        body.add_geom(type=kind, size=[*size, 0, 0][:3], pos=pos, rgba=rgba, group=1,
-                      mass=mass_kg, condim=6, friction=[1.2, 0.02, 0.001])
+        body.add_geom(
+            type=kind,
+            size=[*size, 0, 0][:3],
+            pos=pos,
+            rgba=rgba,
+            group=1,
+            mass=mass_kg,
+            condim=6,
+            friction=[1.2, 0.02, 0.001],
+        )
 
     # A room, so that every pixel has a depth.
     wall, floor = colour((0.92, 0.91, 0.88), 0.2), colour((0.40, 0.38, 0.37), 0.2)
@@ -126,11 +160,13 @@ def scene_spec(rng: np.random.Generator, vary: bool, image_hw: tuple[int, int]) 
         at = (0.4 + 1.9 * x if x < 0 else 0.4 + 3.0 * x, 2.2 * y, 0.6)
         add(world, 'box', (0.02 if x else 3.0, 0.02 if y else 3.0, 1.4), at, wall)
     table = world.add_body(name='table')
-    wood = spec.add_texture(name='wood', type=mujoco.mjtTexture.mjTEXTURE_2D, nchannel=3,
-                            width=512, height=512)
+    wood = spec.add_texture(
+        name='wood', type=mujoco.mjtTexture.mjTEXTURE_2D, nchannel=3, width=512, height=512
+    )
     wood.data = _wood(rng, colour((0.78, 0.62, 0.46), 0.2)[:3], 512).tobytes()
     spec.add_material(name='wood', specular=0.15).textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = (
-        'wood')
+        'wood'
+    )
     add(table, 'box', (0.62, 0.72, 0.02), (0.36, 0, -0.02), [1, 1, 1, 1])
     table.geoms[0].material = 'wood'
     for x in (-0.2, 0.92):
@@ -153,20 +189,39 @@ def scene_spec(rng: np.random.Generator, vary: bool, image_hw: tuple[int, int]) 
             add(body, shape, size, (0, 0, height_m), rgba, 0.1 / len(thing.geoms))
 
     jitter = rng.uniform(-1, 1, (3, 3)) if vary else np.zeros((3, 3))
-    world.add_light(pos=np.array([1.0, -0.9, 2.1]) + 0.5 * jitter[0], dir=[-0.35, 0.42, -0.9],
-                    diffuse=[0.56, 0.54, 0.51], specular=[0.2, 0.2, 0.2], castshadow=True,
-                    type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
-    world.add_light(pos=[0.6, 1.2, 1.8], dir=[-0.2, -0.8, -0.8], diffuse=[0.15, 0.16, 0.18],
-                    specular=[0, 0, 0], castshadow=False,
-                    type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
-    for name, eye, aim, shift in (('front', (1.45, -0.80, 0.90), (0.32, 0.02, 0.24), jitter[1]),
-                                  ('side', (0.50, -1.55, 0.66), (0.34, 0.0, 0.27), jitter[2])):
-        world.add_camera(name=name, fovy=42, pos=np.array(eye) + 0.12 * shift,
-                         quat=_look_at(np.array(eye) + 0.12 * shift, np.array(aim)))
+    world.add_light(
+        pos=np.array([1.0, -0.9, 2.1]) + 0.5 * jitter[0],
+        dir=[-0.35, 0.42, -0.9],
+        diffuse=[0.56, 0.54, 0.51],
+        specular=[0.2, 0.2, 0.2],
+        castshadow=True,
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+    )
+    world.add_light(
+        pos=[0.6, 1.2, 1.8],
+        dir=[-0.2, -0.8, -0.8],
+        diffuse=[0.15, 0.16, 0.18],
+        specular=[0, 0, 0],
+        castshadow=False,
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+    )
+    for name, eye, aim, shift in (
+        ('front', (1.45, -0.80, 0.90), (0.32, 0.02, 0.24), jitter[1]),
+        ('side', (0.50, -1.55, 0.66), (0.34, 0.0, 0.27), jitter[2]),
+    ):
+        world.add_camera(
+            name=name,
+            fovy=42,
+            pos=np.array(eye) + 0.12 * shift,
+            quat=_look_at(np.array(eye) + 0.12 * shift, np.array(aim)),
+        )
     # At the hand's side, so that it sees the fingertips and what is between them.
     spec.body('panda/hand/right_gripper').add_camera(
-        name='wrist', fovy=75, pos=[0, 0.08, 0.03],
-        quat=_look_at(np.array([0, 0.08, 0.03]), np.array([0, 0.035, 0.15]), up=(0, 1, 0)))
+        name='wrist',
+        fovy=75,
+        pos=[0, 0.08, 0.03],
+        quat=_look_at(np.array([0, 0.08, 0.03]), np.array([0, 0.035, 0.15]), up=(0, 1, 0)),
+    )
     return spec
 
 
@@ -184,8 +239,9 @@ def _wood(rng: np.random.Generator, rgb: list[float], side_px: int) -> NDArray[n
     return np.clip(255 * shade[..., None] * rgb, 0, 255).astype(np.uint8)
 
 
-def _look_at(eye: NDArray[np.float64], aim: NDArray[np.float64],
-             up: tuple[float, float, float] = (0, 0, 1)) -> NDArray[np.float64]:
+def _look_at(
+    eye: NDArray[np.float64], aim: NDArray[np.float64], up: tuple[float, float, float] = (0, 0, 1)
+) -> NDArray[np.float64]:
     """Return the quaternion of a MuJoCo camera (looks along -z, y up) at `eye`."""
     z = (eye - aim) / np.linalg.norm(eye - aim)
     x = np.cross(up, z)

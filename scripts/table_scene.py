@@ -79,8 +79,9 @@ class TableScene:
         pretty: Shadows and smooth edges; about three times slower to render.
     """
 
-    def __init__(self, seed: int, image_hw: tuple[int, int], vary: bool = False,
-                 pretty: bool = True) -> None:
+    def __init__(
+        self, seed: int, image_hw: tuple[int, int], vary: bool = False, pretty: bool = True
+    ) -> None:
         self.rng = np.random.default_rng(seed)
         self.things = THINGS
         self.image_hw = image_hw
@@ -93,8 +94,9 @@ class TableScene:
         self._v = np.array([j.dofadr[0] for j in joints])
         self._range_rad = self.model.jnt_range[[j.id for j in joints]]
         self._tool = self.model.site('panda/hand/grip_site').id
-        self._fingers = [self.model.joint(f'panda/hand/finger_joint{i}').qposadr[0]
-                         for i in (1, 2)]
+        self._fingers = [
+            self.model.joint(f'panda/hand/finger_joint{i}').qposadr[0] for i in (1, 2)
+        ]
         self._label_of_geom, self._instance_of_geom = self._tables()
         self._renderers: tuple[mujoco.Renderer, mujoco.Renderer] | None = None
         self._reset()
@@ -138,8 +140,7 @@ class TableScene:
         """Return the pinhole of a camera in pixels; the first pixel's centre is (0, 0)."""
         h, w = self.image_hw
         focal_px = h / 2 / np.tan(np.radians(self.model.camera(camera).fovy[0]) / 2)
-        return {'fx': float(focal_px), 'fy': float(focal_px),
-                'cx': (w - 1) / 2, 'cy': (h - 1) / 2}
+        return {'fx': float(focal_px), 'fy': float(focal_px), 'cx': (w - 1) / 2, 'cy': (h - 1) / 2}
 
     # -- motion ----------------------------------------------------------------------------
 
@@ -154,11 +155,13 @@ class TableScene:
         for i in range(steps):
             wanted = start_rad + speed * CONTROL_PERIOD_S * (i + 1) / steps
             # Computed torque: each joint becomes the same critically damped spring.
-            pull = (900.0 * (wanted - self.data.qpos[self._q])
-                    + 60.0 * (speed - self.data.qvel[self._v]))
+            pull = 900.0 * (wanted - self.data.qpos[self._q]) + 60.0 * (
+                speed - self.data.qvel[self._v]
+            )
             mujoco.mj_fullM(self.model, inertia, self.data.qM)
-            self.data.ctrl[:7] = (inertia[np.ix_(self._v, self._v)] @ pull
-                                  + self.data.qfrc_bias[self._v])
+            self.data.ctrl[:7] = (
+                inertia[np.ix_(self._v, self._v)] @ pull + self.data.qfrc_bias[self._v]
+            )
             mujoco.mj_step(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)
 
@@ -182,8 +185,9 @@ class TableScene:
             inverse = j.T @ np.linalg.inv(j @ j.T + 1e-4 * np.eye(6))
             # The arm has one joint too many: the rest of the motion goes towards home.
             rest = (np.eye(7) - inverse @ j) @ (HOME_RAD - q)
-            q = np.clip(q + inverse @ error + 0.02 * rest,
-                        self._range_rad[:, 0], self._range_rad[:, 1])
+            q = np.clip(
+                q + inverse @ error + 0.02 * rest, self._range_rad[:, 0], self._range_rad[:, 1]
+            )
         return q
 
     def _reset(self) -> None:
@@ -199,8 +203,14 @@ class TableScene:
             taken.append(spot)
             yaw = self.rng.uniform(-0.7, 0.7)
             start = self.model.joint(thing.name).qposadr[0]
-            self.data.qpos[start:start + 7] = [*spot, 0.001, np.cos(yaw / 2), 0, 0,
-                                               np.sin(yaw / 2)]
+            self.data.qpos[start : start + 7] = [
+                *spot,
+                0.001,
+                np.cos(yaw / 2),
+                0,
+                0,
+                np.sin(yaw / 2),
+            ]
         mujoco.mj_forward(self.model, self.data)
         self._plan.qpos[:] = self.data.qpos
         self._goal_rad = HOME_RAD.copy()
@@ -232,6 +242,7 @@ class TableScene:
     def opengl(self) -> str:
         """Return the name of what draws, known once something was drawn."""
         from OpenGL import GL
+
         return (GL.glGetString(GL.GL_RENDERER) or b'unknown').decode()
 
     def close(self) -> None:
@@ -251,8 +262,10 @@ class TableScene:
                 sharp = mujoco.Renderer(self.model, h, w)
             self._renderers = smooth, sharp
         except Exception as exc:  # the OpenGL loaders raise whatever they like
-            raise SceneError(f'no offscreen OpenGL with MUJOCO_GL={os.environ.get("MUJOCO_GL")} '
-                             f'({exc}); {INSTALL}, or set MUJOCO_GL=osmesa (libosmesa6)') from exc
+            raise SceneError(
+                f'no offscreen OpenGL with MUJOCO_GL={os.environ.get("MUJOCO_GL")} '
+                f'({exc}); {INSTALL}, or set MUJOCO_GL=osmesa (libosmesa6)'
+            ) from exc
         return self._renderers
 
     def _tables(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -282,8 +295,9 @@ def pick_and_place(scene: TableScene) -> Iterator[Command]:
     The order is drawn from the scene's seed. When all are carried the arm rests.
     """
     here, yaw = scene.tool_position_m, HOME_YAW_RAD
-    slots = [TRAY_CENTRE_M + np.array([dx, dy])
-             for dy in (-0.09, 0.0, 0.09) for dx in (-0.06, 0.06)]
+    slots = [
+        TRAY_CENTRE_M + np.array([dx, dy]) for dy in (-0.09, 0.0, 0.09) for dx in (-0.06, 0.06)
+    ]
     order = scene.rng.permutation(len(scene.things))
     for slot, index in zip(slots, order, strict=True):
         thing = scene.things[index]
@@ -294,19 +308,22 @@ def pick_and_place(scene: TableScene) -> Iterator[Command]:
         over, at = _above(base, TRAVEL_HEIGHT_M), _above(base, thing.grip_m)
         end = np.array([*slot, 0.008])  # the tray's floor
         for goal, goal_yaw, opening_m, seconds in (
-                (over, turn, OPEN_M, 1.1), (at, turn, OPEN_M, 0.8),
-                (at, turn, shut_m, 0.35), (over, turn, shut_m, 0.7),
-                (_above(end, TRAVEL_HEIGHT_M), HOME_YAW_RAD, shut_m, 1.1),
-                (_above(end, thing.grip_m + 0.004), HOME_YAW_RAD, shut_m, 0.7),
-                (_above(end, thing.grip_m + 0.004), HOME_YAW_RAD, OPEN_M, 0.25),
-                (_above(end, TRAVEL_HEIGHT_M), HOME_YAW_RAD, OPEN_M, 0.6)):
+            (over, turn, OPEN_M, 1.1),
+            (at, turn, OPEN_M, 0.8),
+            (at, turn, shut_m, 0.35),
+            (over, turn, shut_m, 0.7),
+            (_above(end, TRAVEL_HEIGHT_M), HOME_YAW_RAD, shut_m, 1.1),
+            (_above(end, thing.grip_m + 0.004), HOME_YAW_RAD, shut_m, 0.7),
+            (_above(end, thing.grip_m + 0.004), HOME_YAW_RAD, OPEN_M, 0.25),
+            (_above(end, TRAVEL_HEIGHT_M), HOME_YAW_RAD, OPEN_M, 0.6),
+        ):
             steps = round(seconds / CONTROL_PERIOD_S)
             for i in range(1, steps + 1):
                 t = i / steps
-                part = t ** 3 * (10 - 15 * t + 6 * t ** 2)  # least jerk: smooth start and stop
-                yield Command(here + part * (goal - here), yaw + part * (goal_yaw - yaw),
-                              opening_m)
+                part = t**3 * (10 - 15 * t + 6 * t**2)  # least jerk: smooth start and stop
+                yield Command(
+                    here + part * (goal - here), yaw + part * (goal_yaw - yaw), opening_m
+                )
             here, yaw = goal, goal_yaw
     while True:
         yield Command(here, yaw, OPEN_M)
-

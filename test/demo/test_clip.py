@@ -72,14 +72,17 @@ def test_truth_has_the_size_and_frames_it_says(truth):
     assert truth['depth_mm'].shape == truth['labels'].shape == truth['instances'].shape == shape
     assert truth['depth_mm'].dtype == np.uint16
     assert truth['labels'].dtype == truth['instances'].dtype == np.uint8
-    assert truth['frame_index'].tolist() == list(
-        range(0, VIDEO['frames'], TRUTH['every_frames']))
+    assert truth['frame_index'].tolist() == list(range(0, VIDEO['frames'], TRUTH['every_frames']))
     assert at_truth_pixels(np.empty((VIDEO['height'], VIDEO['width']))).shape == shape[1:]
 
 
 def test_state_has_a_row_for_every_frame(truth):
-    for name, shape in {'joint_positions_rad': (7,), 'tool_position_m': (3,), 'opening_m': (),
-                        'camera_to_world': (4, 4)}.items():
+    for name, shape in {
+        'joint_positions_rad': (7,),
+        'tool_position_m': (3,),
+        'opening_m': (),
+        'camera_to_world': (4, 4),
+    }.items():
         assert truth[name].shape == (VIDEO['frames'], *shape)
         assert np.isfinite(truth[name]).all()
     step_m = np.linalg.norm(np.diff(truth['tool_position_m'], axis=0), axis=1)
