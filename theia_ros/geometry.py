@@ -6,9 +6,13 @@ it back. DINOv2's grid covers only the middle of it; the border around is left e
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from theia_ros.datatypes import Region
 from theia_ros.preprocess import covered_region
 
 
@@ -29,23 +33,54 @@ def stretch(grid: Tensor, size_hw: tuple[int, int], view: float, mode: str) -> T
     """Stretch a grid over a map.
 
     Args:
-        grid: (C, h, w) float.
+        grid: (C, h, w), float unless `mode` is `nearest`.
         size_hw: Rows and columns of the map.
         view: Part of each side that the grid covers, centred.
-        mode: `nearest` or `bilinear`.
+        mode: `nearest` repeats cells, as the published code does: pixel i of n shows cell
+            floor(i * cells / n). `bilinear` mixes them.
 
     Returns:
         (C, H, W), zero where the grid does not reach.
     """
     region = covered_region(size_hw, view)
     size = (region.height_px, region.width_px)
-    # nearest-exact takes the cell whose pixel holds the centre; nearest is off by half a cell.
-    stretched = F.interpolate(
-        grid[None],
-        size,
-        mode='nearest-exact' if mode == 'nearest' else mode,
-        align_corners=False if mode == 'bilinear' else None,
-    )[0]
+    if mode == 'nearest':
+        # In whole numbers: torch multiplies by a rounded ratio, and misses some cells by one.
+        rows, columns = (
+            torch.arange(pixels, device=grid.device) * cells // pixels
+            for pixels, cells in zip(size, grid.shape[1:], strict=True)
+        )
+        stretched = grid[:, rows][:, :, columns]
+    else:
+        stretched = F.interpolate(grid[None], size, mode=mode, align_corners=False)[0]
     right = size_hw[1] - region.x_px - region.width_px
     bottom = size_hw[0] - region.y_px - region.height_px
     return F.pad(stretched, (region.x_px, right, region.y_px, bottom))
+
+
+def scale_intrinsics(
+    matrix: NDArray[np.float64], source: Region, size_hw: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return a camera matrix for a map of another size.
+
+    A pixel's centre has whole coordinates, as in OpenCV and ROS, so that the outer edge of the
+    first pixel lies at -0.5 and stays there: centres move by more than the ratio of the sizes.
+    Distortion and rectification do not depend on the size and stay as they are.
+
+    Args:
+        matrix: (3, 3) such as K, or (3, 4) such as P, for the pixels of the calibration.
+        source: Of those pixels, what the picture shows: all of them, or the region of interest.
+            How often they are binned shows in `size_hw` already.
+        size_hw: Rows and columns of the map.
+    """
+    height_px, width_px = size_hw
+    x, y = width_px / source.width_px, height_px / source.height_px
+    scale = np.array(
+        [
+            [x, 0.0, x * (0.5 - source.x_px) - 0.5],
+            [0.0, y, y * (0.5 - source.y_px) - 0.5],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+    scaled: NDArray[np.float64] = scale @ matrix
+    return scaled
