@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from theia_ros.catalog import TEACHERS
@@ -32,7 +33,7 @@ def principal_directions(tokens: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean = tokens.mean(dim=0)
     _, _, directions = torch.linalg.svd(tokens - mean, full_matrices=False)
-    directions = directions[:3]
+    directions = F.pad(directions, (0, 0, 0, 3))[:3]  # two tokens have but two directions
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
     return mean, directions * largest.sign()
 
@@ -49,7 +50,7 @@ def official_view(tokens: Tensor) -> Tensor:
     flat = tokens.flatten(0, 1)
     mean, directions = principal_directions(flat)
     colours = (flat - mean) @ directions.T
-    colours = _spread(colours, colours.amin(dim=0), colours.amax(dim=0))
+    colours = _stretch(colours, colours.amin(dim=0), colours.amax(dim=0))
     return colours.view(*tokens.shape[:2], 3)
 
 
@@ -63,42 +64,64 @@ class StableView:
     """
 
     def __init__(self) -> None:
-        """Begin with the next batch."""
+        """Begin with the next batch that shows more than one colour."""
         self._batches = 0
         self._mean = self._directions = self._strength = self._low = self._high = torch.empty(0)
 
     def colours(self, tokens: Tensor) -> Tensor:
         """Take in a batch of tokens (B, N, C) and return its colours, (B, N, 3) in 0..1."""
         flat = tokens.flatten(0, 1)
-        if not self._batches:
-            self._mean, self._directions = principal_directions(flat)
-            projected = (flat - self._mean) @ self._directions.T
-            self._strength = projected.square().mean(dim=0)
-            self._low, self._high = projected.amin(dim=0), projected.amax(dim=0)
-        else:
+        if self._says_something(flat):
             # A plain average at first, so that one odd picture at the start does not rule.
             weight = max(1 / (1 + self._batches), FOLLOW)
-            projected = self._follow(flat, weight)
+            if not self._batches:
+                self._begin(flat)
+            else:
+                self._follow(flat, weight)
+            projected = (flat - self._mean) @ self._directions.T
             self._low = self._low.lerp(projected.amin(dim=0), weight)
             self._high = self._high.lerp(projected.amax(dim=0), weight)
-        self._batches += 1
-        return _spread(projected, self._low, self._high).view(*tokens.shape[:2], 3)
+            self._batches += 1
+        elif not self._batches:
+            return tokens.new_zeros(*tokens.shape[:2], 3)
+        else:
+            projected = (flat - self._mean) @ self._directions.T
+        # A direction in which next to nothing happens stays dark; its rounding is no colour.
+        spread = self._high - self._low
+        high = self._low + spread.maximum(spread.max() * 1e-3)
+        return _stretch(projected, self._low, high).view(*tokens.shape[:2], 3)
 
-    def _follow(self, flat: Tensor, weight: float) -> Tensor:
-        """Move mean and directions a little, and return the tokens (M, C) projected, (M, 3)."""
+    def _says_something(self, flat: Tensor) -> bool:
+        """Return whether tokens (M, C) differ from each other by more than rounding.
+
+        Pictures of one colour, as from a covered camera, must not wash the view out.
+        """
+        mean = flat.mean(dim=0)
+        spread = (flat - mean).square().sum(dim=1).mean()
+        least = 1e-10 * mean.square().sum()
+        if self._batches:
+            least = least + 1e-6 * self._strength.sum()
+        return bool(spread > least)
+
+    def _begin(self, flat: Tensor) -> None:
+        self._mean, self._directions = principal_directions(flat)
+        projected = (flat - self._mean) @ self._directions.T
+        self._strength = projected.square().mean(dim=0)
+        self._low, self._high = projected.amin(dim=0), projected.amax(dim=0)
+
+    def _follow(self, flat: Tensor, weight: float) -> None:
+        """Move mean and directions a little towards those of tokens (M, C)."""
         self._mean = self._mean.lerp(flat.mean(dim=0), weight)
         centred = flat - self._mean
         seen = centred.T @ (centred @ self._directions.T) / len(flat)  # covariance x directions
         moved = ((self._directions * self._strength[:, None]).T).lerp(seen, weight)  # (C, 3)
-        strength = moved.norm(dim=0)
-        if (strength > 0).all():  # pictures of one colour say nothing about directions
-            basis, triangle = torch.linalg.qr(moved)
-            self._directions = (basis * triangle.diagonal().sign()).T
-            self._strength = strength
-        return centred @ self._directions.T
+        basis, triangle = torch.linalg.qr(moved)
+        signs = torch.where(triangle.diagonal() < 0, -1.0, 1.0)
+        self._directions = (basis * signs).T
+        self._strength = moved.norm(dim=0)
 
 
-def _spread(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _stretch(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Stretch (M, 3) from low..high to 0..1; a colour without spread becomes 0."""
     return ((values - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
 
