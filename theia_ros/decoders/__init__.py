@@ -8,11 +8,17 @@ from pathlib import Path
 
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import model_folder
+from theia_ros.decoders import depth
+from theia_ros.decoders import sam
 from theia_ros.decoders.base import Decoder
+from theia_ros.decoders.depth import DepthDecoder
 from theia_ros.decoders.pca import PcaDecoder
+from theia_ros.decoders.segmentation import SegmentationDecoder
 from theia_ros.model import ModelConfig
 from theia_ros.params import EncoderParams
+from theia_ros.parts import find_part
 from theia_ros.parts import read_statistics
+from theia_ros.parts import Statistics
 
 __all__ = ['DECODERS', 'Decoder', 'open_decoders']
 
@@ -26,7 +32,36 @@ def _dinov2(config: ModelConfig, folder: Path, params: EncoderParams) -> Decoder
     return PcaDecoder('dinov2', read_statistics(folder, 'dinov2'), params.map_width_px)
 
 
-DECODERS: Mapping[str, Opener] = {'dinov2': _dinov2}
+def _depth(config: ModelConfig, folder: Path, params: EncoderParams) -> Decoder | None:
+    if found := _parts(config, folder, 'depth_anything'):
+        statistics, part = found
+        return DepthDecoder(statistics, depth.load(part), params.map_width_px)
+    return None
+
+
+def _segmentation(config: ModelConfig, folder: Path, params: EncoderParams) -> Decoder | None:
+    if found := _parts(config, folder, 'sam'):
+        statistics, part = found
+        return SegmentationDecoder(statistics, sam.load(part), params)
+    return None
+
+
+def _parts(config: ModelConfig, folder: Path, teacher: str) -> tuple[Statistics, Path] | None:
+    """Return statistics and weights of a teacher's own decoder, if the model has such a head."""
+    if teacher not in config.teachers:
+        return None
+    statistics, part = (
+        read_statistics(folder, teacher),
+        find_part(folder, f'decoders/{teacher}.safetensors'),
+    )
+    return (statistics, part) if statistics and part else None
+
+
+DECODERS: Mapping[str, Opener] = {
+    'dinov2': _dinov2,
+    'depth': _depth,
+    'segmentation': _segmentation,
+}
 
 
 def open_decoders(config: ModelConfig, params: EncoderParams) -> list[Decoder]:

@@ -1,0 +1,189 @@
+"""The table of decoders, and everything that a whole model gives through the encoder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import synthetic
+
+from theia_ros.datatypes import Frame
+from theia_ros.decoders import depth
+from theia_ros.decoders import open_decoders
+from theia_ros.decoders import sam
+from theia_ros.decoders.pca import official_view
+from theia_ros.decoders.segmentation import paint
+from theia_ros.decoders.segmentation import SegmentationDecoder
+from theia_ros.encoder import Encoder
+from theia_ros.geometry import stretch
+from theia_ros.model import ModelConfig
+from theia_ros.params import EncoderParams
+from theia_ros.parts import read_statistics
+
+ALL_MAPS = {
+    'dinov2/image',
+    'depth/image',
+    'depth/image_color',
+    'segmentation/labels',
+    'segmentation/image',
+}
+KEEP = {'segmentation_iou_threshold': 0.1, 'segmentation_stability_threshold': 0.0}
+"""For the synthetic network, which thinks little of its masks."""
+
+
+def maps_of(folder: Path, teachers=synthetic.ALL_TEACHERS) -> set[str]:
+    params = EncoderParams(model=str(folder))
+    decoders = open_decoders(ModelConfig('tiny', tuple(teachers)), params)
+    return {name for decoder in decoders for name in decoder.maps}
+
+
+@pytest.mark.parametrize(
+    ('missing', 'maps'),
+    [
+        pytest.param('nothing', ALL_MAPS, id='whole'),
+        pytest.param('statistics', {'dinov2/image'}, id='statistics'),
+        pytest.param('decoders', {'dinov2/image'}, id='decoders'),
+        pytest.param(
+            'decoders/sam.safetensors',
+            {'dinov2/image', 'depth/image', 'depth/image_color'},
+            id='sam',
+        ),
+        pytest.param(
+            'statistics/imagenet_var_LiheYoung_depth-anything-large-hf.npy',
+            {'dinov2/image', 'segmentation/labels', 'segmentation/image'},
+            id='deviation-of-depth',
+        ),
+    ],
+)
+def test_a_map_is_offered_when_all_its_parts_are_there(whole_folder, tmp_path, missing, maps):
+    folder = Path(shutil.copytree(whole_folder, tmp_path / 'model'))
+    path = folder / missing
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.is_file():
+        path.unlink()
+    assert maps_of(folder) == maps
+
+
+def test_a_map_is_offered_when_the_model_has_the_head(whole_folder):
+    assert maps_of(whole_folder, ('vit', 'dinov2', 'clip')) == {'dinov2/image'}
+    assert maps_of(whole_folder, ()) == {'dinov2/image'}  # of the backbone's own tokens
+
+
+def test_a_whole_model_gives_the_published_maps(whole_folder):
+    """Pictures of 224 by 224, the size that the goldens were made at."""
+    decoders, sam_golden = synthetic.goldens('decoders'), synthetic.goldens('sam_decoder')
+    rgb = synthetic.golden_rule.image('scene_480x640')
+    params = EncoderParams(
+        model=str(whole_folder), backend='torch', segmentation_points_per_side=3, **KEEP
+    )
+    with Encoder(params) as encoder:
+        assert set(encoder.maps) == ALL_MAPS
+        encoded = encoder.encode([Frame(rgb)], [*encoder.tensors, *encoder.maps])[0]
+    assert set(encoded.maps) == ALL_MAPS
+    assert all(m.values.shape[:2] == (480, 640) for m in encoded.maps.values())
+    tokens = {name: torch.from_numpy(f.tokens)[None] for name, f in encoded.features.items()}
+    real = {
+        name: read_statistics(whole_folder, name).denormalise(tokens[name])
+        for name in ('dinov2', 'depth_anything', 'sam')
+    }
+    for name, key in (('dinov2', 'facebook/dinov2-large'), ('sam', 'facebook/sam-vit-huge')):
+        np.testing.assert_allclose(
+            synthetic.golden_rule.summary(real[name])[[0, 1, 2, 3, 5]],
+            decoders[f'denorm/{key}/summary'][[0, 1, 2, 3, 5]],
+            rtol=0,
+            atol=5e-5,
+        )
+
+    # DINOv2: the view of one picture is the published one, in the middle of the map.
+    published = torch.from_numpy(decoders['pca/rgb16']).permute(2, 0, 1)
+    expected = stretch(published, (480, 640), 196 / 224, 'bilinear').permute(1, 2, 0)
+    view = encoded.maps['dinov2/image'].values
+    np.testing.assert_allclose(view / 255, expected, rtol=0, atol=0.5 / 255 + 5e-5)
+    np.testing.assert_allclose(
+        official_view(real['dinov2'])[0].view(16, 16, 3), decoders['pca/rgb16'], rtol=0, atol=5e-5
+    )
+
+    # Depth: every cell of the published map is repeated to the camera's size.
+    head = depth.load(whole_folder / 'decoders' / 'depth_anything.safetensors')
+    cells = head.inverse_depth(real['depth_anything']).view(1, 1, 64, 64)
+    at_224 = F.interpolate(cells, (224, 224), mode='nearest')[0, 0]
+    np.testing.assert_allclose(at_224[::4], decoders['depth/map_rows_stride4'], rtol=0, atol=5e-5)
+    y, x = np.arange(480) * 64 // 480, np.arange(640) * 64 // 640
+    np.testing.assert_allclose(
+        encoded.maps['depth/image'].values, cells[0, 0].numpy()[y][:, x], rtol=0, atol=1e-6
+    )
+
+    # Segmentation: what the network, equal to the published one in its own tests, says directly.
+    network = sam.load(whole_folder / 'decoders' / 'sam.safetensors')
+    embedding = real['sam'][0].T.reshape(256, 64, 64)
+    points = network.point(torch.from_numpy(sam_golden['points']))
+    scores, _, _ = network(network.look(embedding), points)
+    np.testing.assert_allclose(scores, sam_golden['iou_scores'], rtol=0, atol=5e-5)
+    decoder = SegmentationDecoder(read_statistics(whole_folder, 'sam'), network, params)
+    masks = decoder.find(tokens['sam'][0].T.reshape(256, 64, 64))
+    direct = paint(masks, torch.arange(1, len(masks) + 1)).numpy()
+    assert direct.any()
+    y, x = np.arange(480) * 224 // 480, np.arange(640) * 224 // 640
+    np.testing.assert_array_equal(encoded.maps['segmentation/labels'].values, direct[y][:, x])
+
+
+MARK = {'rows': slice(45, 110), 'columns': slice(400, 470)}
+
+
+def test_maps_lie_where_things_are(whole_folder, tmp_path):
+    """A red mark in a gray picture of odd size, up on the right, shows at the same pixels.
+
+    The fake engine gives each token the mean colour of its patch, and the head of depth here
+    takes the red away: the mark is the only thing that is far.
+    """
+    folder = Path(shutil.copytree(whole_folder, tmp_path / 'model'))
+    weight = torch.zeros(1, 32, 1, 1)
+    weight[0, 1] = 1  # the second channel repeats green
+    synthetic.save_file(
+        {'head.conv3.weight': weight.numpy(), 'head.conv3.bias': np.zeros(1, np.float32)},
+        folder / 'decoders' / 'depth_anything.safetensors',
+    )
+    statistics = folder / 'statistics'
+    for stem in ('facebook_dinov2-large', 'LiheYoung_depth-anything-large-hf'):
+        for part, value in (('mean', 0), ('var', 1)):
+            path = statistics / f'imagenet_{part}_{stem}.npy'
+            np.save(path, np.full_like(np.load(path), value))
+
+    rgb = np.full((300, 517, 3), 120, np.uint8)
+    rgb[MARK['rows'], MARK['columns']] = (230, 10, 10)
+    params = EncoderParams(model=str(folder), backend='fake')
+    wanted = ['dinov2/image', 'depth/image', 'depth/image_color']
+    with Encoder(params) as encoder:
+        maps = encoder.encode([Frame(rgb)], wanted)[0].maps
+
+    far = maps['depth/image'].values < 0.5
+    colour = maps['depth/image_color'].values.astype(int)
+    dark = (np.abs(colour - colour[75, 435]) < 60).all(axis=-1)
+    view = maps['dinov2/image'].values.astype(int)
+    marked = (np.abs(view - view[75, 435]) < 60).all(axis=-1)
+    for found, cell_hw in ((far, (300 / 64, 517 / 64)), (dark, (300 / 64, 517 / 64))):
+        assert_lies_on_the_mark(found, cell_hw)
+    assert_lies_on_the_mark(marked, (300 * 0.875 / 16, 517 * 0.875 / 16))
+
+    # DINOv2 saw 87.5 % of each side; what it did not see is black, and nothing else is.
+    rows, columns = np.flatnonzero(view.any(axis=(1, 2))), np.flatnonzero(view.any(axis=(0, 2)))
+    assert (rows[0], rows[-1], len(rows)) == (19, 280, 262)
+    assert (columns[0], columns[-1], len(columns)) == (32, 484, 453)
+
+
+def assert_lies_on_the_mark(found, cell_hw):
+    """The found pixels are those of the mark, each edge to within one cell of the grid."""
+    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+    for seen, mark, cell in (
+        (rows, MARK['rows'], cell_hw[0]),
+        (columns, MARK['columns'], cell_hw[1]),
+    ):
+        assert abs(seen[0] - mark.start) <= cell
+        assert abs(seen[-1] + 1 - mark.stop) <= cell
+        middle = (seen[0] + seen[-1] + 1) / 2
+        assert abs(middle - (mark.start + mark.stop) / 2) <= cell / 2 + 0.5
