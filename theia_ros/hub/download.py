@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,10 @@ from theia_ros.hub.patience import Report
 from theia_ros.hub.patience import TransientError
 
 BLOCK_BYTES = 1 << 16
+QUIET_S = 2.0
+"""What takes no longer shows no bar."""
+REPORT_S = 10.0
+"""Between lines on progress, where a bar cannot be shown."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -129,9 +134,11 @@ def _fill(plan: Plan, file: BinaryIO, name: str, report: Report) -> str:
         initial=position,
         unit='B',
         unit_scale=True,
-        delay=2,
+        delay=QUIET_S,
         leave=False,
+        disable=None,  # unless it is a terminal
     ) as bar:
+        reported_s = time.monotonic()
         while position < plan.total:
             begin, end = plan.rest(position)
             try:
@@ -146,6 +153,9 @@ def _fill(plan: Plan, file: BinaryIO, name: str, report: Report) -> str:
                         begin += len(block)
                         position += len(block)
                         bar.update(position - bar.n)
+                        if bar.disable and time.monotonic() - reported_s > REPORT_S:
+                            reported_s = time.monotonic()
+                            report(f'{name}: {_mb(position)} of {_mb(plan.total)}')
                         if position > furthest:
                             furthest = position
                             patience.reset()

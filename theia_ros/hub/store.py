@@ -114,6 +114,7 @@ def sha256_of(path: Path) -> str:
                 unit_scale=True,
                 delay=2,
                 leave=False,
+                disable=None,  # unless it is a terminal
             ) as bar,
         ):
             while block := file.read(_BLOCK_BYTES):

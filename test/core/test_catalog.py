@@ -1,0 +1,93 @@
+import re
+
+import pytest
+
+from theia_ros import catalog
+from theia_ros.demo import model as demo_model
+from theia_ros.errors import ParameterError
+from theia_ros.errors import WeightsError
+
+OFFICIAL = [name for name in catalog.MODELS if name.startswith('theia-')]
+
+
+def test_six_official_models_and_the_demo():
+    assert len(OFFICIAL) == 6
+    assert set(catalog.MODELS) - set(OFFICIAL) == {demo_model.NAME}
+
+
+@pytest.mark.parametrize('name', OFFICIAL)
+def test_official_models_come_from_their_institute(name):
+    model = catalog.MODELS[name]
+    assert model.source == f'theaiinstitute/{name}'
+    assert model.licence == catalog.THEIA_LICENCE.name
+    assert name == f'theia-{model.student}-patch16-224-' + (
+        'cddsv' if 'sam' in model.teachers else 'cdiv'
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'megabytes'),
+    [
+        ('theia-tiny-patch16-224-cdiv', 40.2),
+        ('theia-small-patch16-224-cdiv', 147),
+        ('theia-base-patch16-224-cdiv', 559),
+        ('theia-tiny-patch16-224-cddsv', 64.7),
+        ('theia-small-patch16-224-cddsv', 212),
+        ('theia-base-patch16-224-cddsv', 752),
+        ('demo-dinov2-small', 86.7),
+    ],
+)
+def test_sizes_are_the_published_ones(name, megabytes):
+    assert 4 * catalog.MODELS[name].parameters / 1e6 == pytest.approx(megabytes, rel=3e-3)
+
+
+def test_checksums_are_checksums():
+    known = [model.sha256 for model in catalog.MODELS.values() if model.sha256]
+    assert len(known) == len(set(known)) == 5
+    assert all(re.fullmatch('[0-9a-f]{64}', sha256) for sha256 in known)
+    assert catalog.MODELS[demo_model.NAME].sha256 == demo_model.WEIGHTS_SHA256
+
+
+def test_only_the_licence_that_forbids_must_be_accepted():
+    assert catalog.THEIA_LICENCE.must_accept
+    assert 'non-commercial research only' in catalog.THEIA_LICENCE.terms
+    assert not catalog.APACHE.must_accept
+
+
+def test_students_have_heads_of_64_channels():
+    assert all(student.width == 64 * student.heads for student in catalog.STUDENTS.values())
+
+
+class TestCache:
+    def test_it_is_where_the_user_says(self, monkeypatch, tmp_path):
+        monkeypatch.setenv('THEIA_ROS_CACHE', '~/mine')
+        monkeypatch.setenv('HOME', str(tmp_path))
+        assert catalog.cache_folder() == tmp_path / 'mine'
+
+    def test_it_is_in_the_users_cache_otherwise(self, monkeypatch, tmp_path):
+        monkeypatch.delenv('THEIA_ROS_CACHE', raising=False)
+        monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+        assert catalog.cache_folder() == tmp_path / 'theia_ros'
+        monkeypatch.delenv('XDG_CACHE_HOME')
+        monkeypatch.setenv('HOME', str(tmp_path))
+        assert catalog.cache_folder() == tmp_path / '.cache' / 'theia_ros'
+
+
+class TestFindModel:
+    def test_name_is_in_the_cache(self):
+        folder = catalog.cache_folder() / 'models' / OFFICIAL[0]
+        folder.mkdir(parents=True)
+        (folder / 'model.safetensors').touch()
+        assert catalog.find_model(OFFICIAL[0]) == folder
+
+    def test_folder_is_itself(self, tmp_path):
+        assert catalog.find_model(str(tmp_path)) == tmp_path
+
+    def test_missing_model_says_how_to_get_it(self):
+        with pytest.raises(WeightsError, match=f'run: theia-ros fetch {OFFICIAL[0]}'):
+            catalog.find_model(OFFICIAL[0])
+
+    @pytest.mark.parametrize('name', ['', 'theia-huge', '/nowhere'])
+    def test_unknown_model_is_told_with_the_known_ones(self, name):
+        with pytest.raises(ParameterError, match=f"unknown model '{name}'.*{OFFICIAL[0]}"):
+            catalog.find_model(name)
