@@ -16,8 +16,9 @@ class Latest(Generic[T]):
     Whoever waits longest is taken first, so no sender starves another however fast it sends.
     """
 
-    def __init__(self) -> None:
-        """Make an empty, open box."""
+    def __init__(self, most: int) -> None:
+        """Make an empty, open box; `most` limits how many senders are taken at once."""
+        self._most = most
         self._ready = threading.Condition()
         self._items: dict[str, T] = {}
         self._closed = False
@@ -32,13 +33,14 @@ class Latest(Generic[T]):
             self._items[sender] = item
             self._ready.notify()
 
-    def take(self, most: int) -> dict[str, T]:
-        """Wait for items and return those of up to `most` senders; nothing once closed."""
+    def take(self) -> dict[str, T] | None:
+        """Wait for items and return those of the senders that wait longest; None once closed."""
         with self._ready:
             self._ready.wait_for(lambda: self._items or self._closed)
             if self._closed:
-                return {}
-            return {sender: self._items.pop(sender) for sender in list(self._items)[:most]}
+                return None
+            senders = list(self._items)[: self._most]
+            return {sender: self._items.pop(sender) for sender in senders}
 
     def replaced(self, sender: str) -> int:
         """Return how many items of a sender were replaced before anybody took them."""

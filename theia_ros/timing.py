@@ -1,10 +1,19 @@
-"""How long named steps take."""
+"""How long named steps take, and what is usual."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+_WINDOW = 512
+"""Newest measurements that the figures are of."""
 
 
 class Stopwatch:
@@ -23,3 +32,41 @@ class Stopwatch:
         finally:
             passed_ms = (time.perf_counter_ns() - start_ns) / 1e6
             self.step_ms[name] = self.step_ms.get(name, 0.0) + passed_ms
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What is usual for a step: `count` measurements so far, milliseconds of the newest."""
+
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class Latencies:
+    """Collect measurements by name and tell what is usual. Safe for several threads."""
+
+    def __init__(self) -> None:
+        """Start with no measurement."""
+        self._lock = threading.Lock()
+        self._newest: dict[str, deque[float]] = {}
+        self._count: dict[str, int] = {}
+
+    def add(self, step_ms: Mapping[str, float]) -> None:
+        """Take in one measurement of each step, milliseconds."""
+        with self._lock:
+            for name, ms in step_ms.items():
+                self._newest.setdefault(name, deque(maxlen=_WINDOW)).append(ms)
+                self._count[name] = self._count.get(name, 0) + 1
+
+    def spreads(self) -> dict[str, Spread]:
+        """Return what is usual for each step, in the order of their first measurement."""
+        with self._lock:
+            newest = {name: list(values) for name, values in self._newest.items()}
+            counts = dict(self._count)
+        return {
+            name: Spread(counts[name], *np.percentile(values, (50, 95, 99, 100)).tolist())
+            for name, values in newest.items()
+        }
