@@ -16,20 +16,26 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 from theia_msgs.msg import EncoderInfo
 from theia_msgs.msg import FeatureTensor
+from theia_msgs.msg import Latency
+from theia_msgs.msg import StepLatency
 from theia_msgs.msg import TensorInfo
 
 from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Features
 from theia_ros.datatypes import Frame
 from theia_ros.datatypes import Provenance
+from theia_ros.datatypes import Region
 from theia_ros.errors import FrameError
 from theia_ros.images import decode_rgb
+from theia_ros.intrinsics import scale_intrinsics
+from theia_ros.timing import Spread
 
 Pixels = NDArray[np.uint8]
 
@@ -189,6 +195,12 @@ def _frame(rgb: Pixels, header: Header) -> Frame:
     return Frame(rgb, stamp.sec * 1_000_000_000 + stamp.nanosec, header.frame_id)
 
 
+def stamp_ns(msg: Image | CompressedImage) -> int:
+    """Return the stamp of an image, nanoseconds."""
+    stamp: Time = msg.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
 def header_of(record: Frame | Features | DecodedMap) -> Header:
     """Return the header that the source picture had."""
     seconds, nanoseconds = divmod(record.stamp_ns, 1_000_000_000)
@@ -245,6 +257,28 @@ def message_from_map(decoded: DecodedMap) -> Image:
     )
 
 
+def info_from_map(info: CameraInfo, decoded: DecodedMap) -> CameraInfo:
+    """Return the calibration of a map, from that of the camera whose picture it was made of."""
+    roi = info.roi
+    source = Region(roi.x_offset, roi.y_offset, roi.width, roi.height)
+    if not (roi.width and roi.height):
+        source = Region(0, 0, info.width, info.height)
+    height, width = decoded.values.shape[:2]
+    scaled = CameraInfo(
+        header=header_of(decoded),
+        height=height,
+        width=width,
+        distortion_model=info.distortion_model,
+        d=info.d,
+        r=info.r,
+    )
+    if source.width_px and source.height_px:  # else it is not calibrated
+        k, p = np.reshape(info.k, (3, 3)), np.reshape(info.p, (3, 4))
+        scaled.k = scale_intrinsics(k, source, (height, width)).ravel()
+        scaled.p = scale_intrinsics(p, source, (height, width)).ravel()
+    return scaled
+
+
 def message_from_provenance(
     provenance: Provenance, dtype: str, stamp: Time, image_topics: Mapping[str, str]
 ) -> EncoderInfo:
@@ -286,6 +320,16 @@ def message_from_provenance(
         image_topics=list(image_topics.values()),
         digest=recipe.digest,
     )
+
+
+def message_from_latencies(spreads: Mapping[str, Spread], stamp: Time) -> Latency:
+    """Return latencies as a message; a step called `<camera>/<step>` is of that camera."""
+    steps = []
+    for name, spread in spreads.items():
+        camera, _, step = name.rpartition('/')
+        figures = {f'{k}_ms': getattr(spread, f'{k}_ms') for k in ('p50', 'p95', 'p99', 'max')}
+        steps.append(StepLatency(camera=camera, step=step, count=spread.count, **figures))
+    return Latency(header=Header(stamp=stamp), steps=steps)
 
 
 def packed(values: NDArray[Any]) -> array.array[int]:

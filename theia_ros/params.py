@@ -163,6 +163,33 @@ class NodeParams(EncoderParams):
     output_depth: int = _param(
         1, 'Messages that the middleware keeps for each output.', minimum=1, maximum=100
     )
+    max_rate_hz: tuple[float, ...] = _param(
+        (0.0,),
+        'Most pictures of a camera that are encoded in a second, one value for all cameras or one '
+        'for each; 0 is no limit.',
+        minimum=0.0,
+        maximum=1000.0,
+        live=True,
+    )
+    max_age_ms: float = _param(
+        0.0,
+        'Pictures whose stamp is older than this when their turn comes are dropped; 0 is no '
+        'limit.',
+        minimum=0.0,
+        maximum=3_600_000.0,
+        live=True,
+    )
+    synchronize: bool = _param(
+        False,
+        'Encode only pictures that all cameras took at one instant, and publish their features '
+        'together on `~/features` as well.',
+    )
+    sync_tolerance_ms: float = _param(
+        20.0,
+        'Largest difference of the stamps of one instant.',
+        minimum=0.0,
+        maximum=10_000.0,
+    )
     no_image_warning_s: float = _param(
         5.0,
         'A camera without a picture for so many seconds is warned about; 0 is never.',
@@ -180,6 +207,11 @@ class NodeParams(EncoderParams):
             raise ParameterError(
                 f'cameras names {len(self.cameras)} and image_topics {len(self.image_topics)}; '
                 'give one topic for each camera'
+            )
+        if len(self.max_rate_hz) not in (1, len(self.cameras)):
+            raise ParameterError(
+                f'max_rate_hz has {len(self.max_rate_hz)} values; give one, or one for each of '
+                f'the {len(self.cameras)} cameras'
             )
         for camera in self.cameras:
             if not (camera.isascii() and camera.isidentifier()):
@@ -220,11 +252,21 @@ def choices(name: str) -> tuple[str, ...]:
 
 def _check(f: Field[Any], value: Any) -> None:
     """Refuse a value that its field does not allow."""
-    expected = type(f.default)
+    if isinstance(f.default, tuple):
+        if not isinstance(value, tuple):
+            raise ParameterError(f'{f.name} is {value!r}; expected {_type_name(f)}')
+        for item in value:
+            _check_one(f, f.default[0], item)
+    else:
+        _check_one(f, f.default, value)
+
+
+def _check_one(f: Field[Any], example: object, value: Any) -> None:
+    """Refuse a value, or an item of one, that is not like `example` or outside the limits."""
+    expected = type(example)
     if expected is float and type(value) is int:
         value = float(value)
-    strings = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-    if type(value) is not expected or (expected is tuple and not strings):
+    if type(value) is not expected:
         raise ParameterError(f'{f.name} is {value!r}; expected {_type_name(f)}')
     allowed = f.metadata['choices']
     if allowed and value not in allowed:
@@ -236,14 +278,15 @@ def _check(f: Field[Any], value: Any) -> None:
 
 def _type_name(f: Field[Any]) -> str:
     assert f.default is not MISSING
-    return {str: 'a string', bool: 'true or false', int: 'an integer', float: 'a number'}.get(
-        type(f.default), 'a list of strings'
-    )
+    names = {str: 'a string', bool: 'true or false', int: 'an integer', float: 'a number'}
+    if isinstance(f.default, tuple):
+        return 'a list of strings' if isinstance(f.default[0], str) else 'a list of numbers'
+    return names[type(f.default)]
 
 
 def _yaml_value(value: Any) -> str:
     if isinstance(value, tuple):
-        return '[' + ', '.join(value) + ']'
+        return '[' + ', '.join(map(str, value)) + ']'
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -37,7 +37,10 @@ def test_every_parameter_has_a_meaning_that_ends_in_a_full_stop() -> None:
         pytest.param({'modle': 'x'}, "unknown parameter 'modle'; known: autostart", id='name'),
         pytest.param({'cameras': []}, 'cameras is empty', id='none'),
         pytest.param({'cameras': 'front'}, "'front'; expected a list of strings", id='no-list'),
-        pytest.param({'cameras': [1]}, '(1,); expected a list of strings', id='list-of-ints'),
+        pytest.param({'cameras': [1]}, 'is 1; expected a list of strings', id='list-of-ints'),
+        pytest.param({'max_rate_hz': ['x']}, "'x'; expected a list of numbers", id='rates'),
+        pytest.param({'max_rate_hz': [1.0, -1.0]}, 'is -1.0; use 0.0 to 1000.0', id='rate'),
+        pytest.param({'max_rate_hz': [1.0, 2.0]}, 'max_rate_hz has 2 values; give', id='few'),
         pytest.param({'cameras': ['a', 'b']}, 'cameras names 2 and image_topics 1', id='lengths'),
         pytest.param(
             {'cameras': ['a', 'a'], 'image_topics': ['x', 'y']},

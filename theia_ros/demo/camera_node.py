@@ -22,7 +22,7 @@ from theia_ros.nodes.process import run_node
 
 
 class DemoCamera(Node):
-    """Publish rgb8 images, and how many there were.
+    """Publish rgb8 images while somebody listens, and how many there were.
 
     Parameters: `video` (a file) or `device` (a number) instead of the built-in pictures,
     `rate_hz`, `width_px`, `height_px`, `frame_id`, and `seconds` after which it falls silent
@@ -50,7 +50,7 @@ class DemoCamera(Node):
         self.create_timer(1.0, self._tell)
 
     def _publish(self) -> None:
-        if self._left == 0:
+        if self._left == 0 or not self._images.get_subscription_count():
             return
         rgb = self._next
         height, width = rgb.shape[:2]

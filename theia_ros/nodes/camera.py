@@ -1,12 +1,15 @@
-"""One camera of the node: its subscription, and what became of its pictures."""
+"""One camera of the node: its subscriptions, and what became of its pictures."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rclpy.node import Node
 from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
@@ -18,54 +21,115 @@ from theia_ros.params import NodeParams
 
 CameraMessage = Image | CompressedImage
 
+_COMPRESSED = '/compressed'
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A message and when it came, by the steady clock."""
+
+    msg: CameraMessage
+    arrived_ns: int
+
 
 class Camera:
     """Receive one camera's messages and count what becomes of them.
 
+    Every received message ends in exactly one of the counters below it, or is dropped for a newer
+    one, which whoever keeps the newest counts.
+
     Attributes:
         name: As in the parameters.
-        topic: That its messages come from.
+        topic: That its messages come from, with its namespace.
+        info: Newest calibration; None when the camera has none.
         received: Messages that arrived.
-        encoded: Pictures that went through the encoder.
-        unwanted: Messages that were not looked at, because nobody subscribes to an output.
+        limited: Not looked at, because of `max_rate_hz`.
+        stale: Not looked at, because of `max_age_ms`.
+        unwanted: Not looked at, because nobody subscribes to an output.
         bad: Pictures that could not be used, by reason.
-        last_ns: When the last message arrived, by the clock of `now_ns`.
+        failed: Lost to an error of the engine.
+        encoded: Pictures whose outputs were published.
+        lost: Messages that the middleware lost before they arrived.
     """
 
-    def __init__(self, name: str, topic: str, now_ns: Callable[[], int]) -> None:
+    def __init__(self, name: str, topic: str) -> None:
         """Make a camera that is not listened to yet."""
         self.name = name
         self.topic = topic
-        self.received = self.encoded = self.unwanted = 0
+        self.info: CameraInfo | None = None
+        self.received = self.limited = self.stale = self.unwanted = 0
+        self.failed = self.encoded = self.lost = 0
         self.bad: Counter[str] = Counter()
-        self.last_ns = now_ns()
-        self._now_ns = now_ns
-        self._compressed = topic.endswith('/compressed')
-        self._subscription: Subscription | None = None
+        self._compressed = topic.endswith(_COMPRESSED)
+        self._type = CompressedImage if self._compressed else Image
+        self._last_ns = self._due_ns = 0
+        self._subscriptions: list[Subscription] = []
+
+    @property
+    def type_name(self) -> str:
+        """Type of its messages, as the graph calls it."""
+        return f'sensor_msgs/msg/{self._type.__name__}'
 
     def open(
-        self, node: Node, params: NodeParams, put: Callable[[str, CameraMessage], None]
+        self,
+        node: Node,
+        params: NodeParams,
+        receive: Callable[[Camera, Arrival], None],
+        warn: Callable[[str], None],
     ) -> None:
-        """Subscribe; every message is handed to `put` with the camera's name."""
+        """Subscribe.
+
+        Args:
+            node: That subscribes.
+            params: Of the node.
+            receive: Is handed every message at once and must not wait.
+            warn: Is told of publishers that cannot be heard.
+        """
 
         def received(msg: CameraMessage) -> None:
             self.received += 1
-            self.last_ns = self._now_ns()
-            put(self.name, msg)
+            self._last_ns = time.monotonic_ns()
+            receive(self, Arrival(msg, self._last_ns))
 
-        self.last_ns = self._now_ns()
-        self._subscription = node.create_subscription(
-            CompressedImage if self._compressed else Image,
-            self.topic,
-            received,
-            qos.stream(params.image_reliability, params.image_depth),
+        def lost(event: object) -> None:
+            self.lost += event.total_count_change
+
+        sentence = qos.mismatch(self.topic, 'publisher', 'set image_reliability to best_effort')
+        self._last_ns = time.monotonic_ns()
+        profile = qos.stream(params.image_reliability, params.image_depth)
+        callbacks = {'incompatible_qos': lambda event: warn(sentence(event)), 'message_lost': lost}
+        for names in (callbacks, ()):  # some middlewares cannot tell
+            events = qos.SubscriptionEventCallbacks(**{n: callbacks[n] for n in names})
+            try:
+                image = node.create_subscription(
+                    self._type, self.topic, received, profile, event_callbacks=events
+                )
+            except qos.UnsupportedEventTypeError:
+                continue
+            break
+        info = node.create_subscription(
+            CameraInfo, info_topic(self.topic), self._on_info, qos.stream('best_effort', 1)
         )
+        self._subscriptions = [image, info]
 
     def close(self, node: Node) -> None:
         """Unsubscribe."""
-        if self._subscription:
-            node.destroy_subscription(self._subscription)
-            self._subscription = None
+        for subscription in self._subscriptions:
+            node.destroy_subscription(subscription)
+        self._subscriptions = []
+        self.info = None
+
+    def accepts(self, arrival: Arrival, max_rate_hz: float) -> bool:
+        """Tell whether a picture comes late enough after the last one that was accepted."""
+        if not max_rate_hz:
+            return True
+        if arrival.arrived_ns < self._due_ns:
+            self.limited += 1
+            return False
+        period_ns = round(1e9 / max_rate_hz)
+        # From the due time on, so that the mean rate is reached; but no burst after a pause.
+        self._due_ns = max(self._due_ns, arrival.arrived_ns - period_ns) + period_ns
+        return True
 
     def frame(self, msg: CameraMessage) -> Frame:
         """Return the picture of a message.
@@ -77,4 +141,16 @@ class Camera:
 
     def silent_s(self) -> float:
         """Return the seconds since the last message, or since it was opened."""
-        return (self._now_ns() - self.last_ns) / 1e9
+        return (time.monotonic_ns() - self._last_ns) / 1e9
+
+    def _on_info(self, msg: CameraInfo) -> None:
+        self.info = msg
+
+
+def info_topic(image_topic: str) -> str:
+    """Return where the calibration of a camera is published, by the convention of image_transport.
+
+    It is beside the raw image: `/front/camera_info` for `/front/image_raw/compressed`.
+    """
+    base = image_topic.removesuffix(_COMPRESSED)
+    return f'{base.rpartition("/")[0]}/camera_info'

@@ -1,67 +1,113 @@
-"""Status messages for /diagnostics."""
+"""What the node tells of itself once a second: /diagnostics and `~/latency`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 
 from theia_ros.datatypes import Provenance
 from theia_ros.nodes.camera import Camera
+from theia_ros.nodes.pipeline import Pipeline
+from theia_ros.timing import Spread
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
-def camera_status(node: str, camera: Camera, dropped: int, limit_s: float) -> DiagnosticStatus:
-    """Tell how a camera does.
+def camera_status(
+    node: str, camera: Camera, pipeline: Pipeline, spreads: Mapping[str, Spread], limit_s: float
+) -> DiagnosticStatus:
+    """Tell how a camera does: WARN when it is silent or its pictures cannot be used.
 
     Args:
         node: Name of the node.
         camera: In question.
-        dropped: Pictures replaced by newer ones before they were encoded.
+        pipeline: That serves it.
+        spreads: Of the pipeline's latencies.
         limit_s: Silence that is worth a warning, seconds; 0 is none.
     """
     bad = sum(camera.bad.values())
     silent_s = camera.silent_s()
-    level, message = DiagnosticStatus.OK, 'receiving'
+    level, message = OK, 'receiving'
     if limit_s and silent_s > limit_s:
-        level, message = DiagnosticStatus.WARN, f'no image on {camera.topic} for {silent_s:.0f} s'
+        level, message = WARN, f'no image on {camera.topic} for {silent_s:.0f} s'
     elif bad:
         reasons = ', '.join(f'{reason} {n}' for reason, n in camera.bad.items())
-        level, message = DiagnosticStatus.WARN, f'{bad} bad images: {reasons}'
-    return _status(
-        f'{node}: camera {camera.name}',
-        level,
-        message,
-        {
-            'topic': camera.topic,
-            'received': camera.received,
-            'encoded': camera.encoded,
-            'dropped': dropped,
-            'unwanted': camera.unwanted,
-            'bad': bad,
-            'silent_s': f'{silent_s:.1f}',
-        },
-    )
+        level, message = WARN, f'{bad} bad images: {reasons}'
+    values: dict[str, object] = {
+        'topic': camera.topic,
+        'received': camera.received,
+        'encoded': camera.encoded,
+        'dropped': pipeline.dropped(camera.name),
+        'limited': camera.limited,
+        'stale': camera.stale,
+        'unwanted': camera.unwanted,
+        'bad': bad,
+        'failed': camera.failed,
+        'lost': camera.lost,
+        'silent_s': f'{silent_s:.1f}',
+    }
+    prefix = f'{camera.name}/'
+    values |= _figures({n.removeprefix(prefix): s for n, s in spreads.items() if prefix in n})
+    return _status(f'{node}: camera {camera.name}', level, message, values)
 
 
-def engine_status(node: str, provenance: Provenance, failures: int) -> DiagnosticStatus:
-    """Tell how the engine does."""
-    level, message = DiagnosticStatus.OK, 'running'
-    if failures:
-        level, message = DiagnosticStatus.ERROR, f'{failures} batches failed'
-    return _status(
-        f'{node}: engine',
-        level,
-        message,
-        {
-            'model': provenance.model,
-            'backend': provenance.recipe.backend,
-            'precision': provenance.recipe.precision,
-            'device': provenance.device,
-            'digest': provenance.recipe.digest,
-            'failures': failures,
-        },
-    )
+def engine_status(
+    node: str,
+    provenance: Provenance,
+    pipeline: Pipeline | None,
+    spreads: Mapping[str, Spread],
+) -> DiagnosticStatus:
+    """Tell how the engine does: ERROR while the newest batch failed, WARN after any did.
+
+    Args:
+        node: Name of the node.
+        provenance: Of the encoder.
+        pipeline: That uses it; None while the node is inactive.
+        spreads: Of the pipeline's latencies.
+    """
+    level, message = OK, 'running' if pipeline else 'inactive'
+    failures = pipeline.failures if pipeline else 0
+    if pipeline and pipeline.last_failure:
+        level, message = ERROR, f'the newest batch failed: {pipeline.last_failure}'
+    elif failures:
+        level, message = WARN, f'running, but {failures} batches failed'
+    recipe = provenance.recipe
+    values: dict[str, object] = {
+        'model': provenance.model,
+        'backend': recipe.backend,
+        'precision': recipe.precision,
+        'device': provenance.device,
+        'digest': recipe.digest,
+        'failures': failures,
+        'memory_mb': f'{resident_mb():.0f}',
+    }
+    for tensor in provenance.tensors:
+        values[f'{tensor.name} parity_cosine'] = f'{tensor.cosine:.7f}'
+        values[f'{tensor.name} parity_max_abs_error'] = f'{tensor.max_abs_error:.2e}'
+    values |= _figures({name: s for name, s in spreads.items() if '/' not in name})
+    return _status(f'{node}: engine', level, message, values)
+
+
+def progress_status(node: str, stage: str) -> DiagnosticStatus:
+    """Tell what the node does while it is configured."""
+    return _status(f'{node}: engine', WARN, f'configuring: {stage}', {})
+
+
+def resident_mb() -> float:
+    """Return the memory that this process holds, megabytes."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+
+def _figures(spreads: Mapping[str, Spread]) -> dict[str, object]:
+    return {
+        f'{name}_ms p50/p95/p99': f'{s.p50_ms:.2f} / {s.p95_ms:.2f} / {s.p99_ms:.2f}'
+        for name, s in spreads.items()
+    }
 
 
 def _status(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecyclePublisher
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 from theia_msgs.msg import FeatureTensor
 
 from theia_ros.catalog import BACKBONE
+from theia_ros.conversions import info_from_map
 from theia_ros.conversions import message_from_features
 from theia_ros.conversions import message_from_map
 from theia_ros.datatypes import Encoded
@@ -20,26 +25,36 @@ class CameraOutputs:
     """One publisher for each tensor and each map that the encoder can give."""
 
     def __init__(
-        self, node: LifecycleNode, camera: str, params: NodeParams, encoder: Encoder
+        self,
+        node: LifecycleNode,
+        camera: str,
+        params: NodeParams,
+        encoder: Encoder,
+        warn: Callable[[str], None],
     ) -> None:
-        """Create the publishers; they are silent until the node is active."""
+        """Create the publishers; they are silent until the node is active.
+
+        Args:
+            node: That publishes.
+            camera: Name of the camera.
+            params: Of the node.
+            encoder: That gives the outputs.
+            warn: Is told of subscribers that cannot be served.
+        """
         profile = qos.stream(params.output_reliability, params.output_depth)
         self._node = node
         self._dtype = params.feature_dtype
         self._model = params.model
         self._digest = encoder.provenance.recipe.digest
-        self._publishers: dict[str, LifecyclePublisher] = {
-            **{
-                tensor: node.create_lifecycle_publisher(
-                    FeatureTensor, feature_topic(camera, tensor), profile
-                )
-                for tensor in encoder.tensors
-            },
-            **{
-                name: node.create_lifecycle_publisher(Image, f'~/{camera}/{name}', profile)
-                for name in encoder.maps
-            },
+
+        def create(message: type, topic: str) -> LifecyclePublisher:
+            return create_publisher(node, message, f'~/{camera}/{topic}', profile, warn)
+
+        self._publishers = {
+            **{name: create(FeatureTensor, feature_topic(name)) for name in encoder.tensors},
+            **{name: create(Image, name) for name in encoder.maps},
         }
+        self._info = create(CameraInfo, 'camera_info')
 
     def wanted(self) -> frozenset[str]:
         """Return the names of the outputs that somebody subscribes to at this moment."""
@@ -49,23 +64,50 @@ class CameraOutputs:
             if publisher.get_subscription_count()
         )
 
-    def publish(self, encoded: Encoded) -> None:
-        """Publish everything that was made of one picture."""
-        for name, features in encoded.features.items():
-            self._publishers[name].publish(
-                message_from_features(features, self._dtype, self._model, self._digest)
-            )
+    def features_message(self, encoded: Encoded, name: str) -> FeatureTensor:
+        """Return one tensor of a picture as a message."""
+        return message_from_features(
+            encoded.features[name], self._dtype, self._model, self._digest
+        )
+
+    def publish(self, encoded: Encoded, info: CameraInfo | None) -> None:
+        """Publish everything that was made of one picture.
+
+        Args:
+            encoded: Features and maps.
+            info: Calibration of the camera, from which that of the maps is made.
+        """
+        for name in encoded.features:
+            self._publishers[name].publish(self.features_message(encoded, name))
         for name, decoded in encoded.maps.items():
             self._publishers[name].publish(message_from_map(decoded))
+        if info and encoded.maps and self._info.get_subscription_count():
+            self._info.publish(info_from_map(info, next(iter(encoded.maps.values()))))
 
     def destroy(self) -> None:
         """Destroy the publishers."""
-        for publisher in self._publishers.values():
+        for publisher in (*self._publishers.values(), self._info):
             # Not destroy_publisher, which would leave it among the managed entities.
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = {}
 
 
-def feature_topic(camera: str, tensor: str) -> str:
-    """Return the topic of a tensor of a camera, below the node's name."""
-    return f'~/{camera}/features' if tensor == BACKBONE else f'~/{camera}/{tensor}/features'
+def create_publisher(
+    node: LifecycleNode,
+    message: type,
+    topic: str,
+    profile: QoSProfile,
+    warn: Callable[[str], None],
+) -> LifecyclePublisher:
+    """Create a managed publisher that tells of subscribers which it cannot serve."""
+    sentence = qos.mismatch(topic, 'subscriber', 'set output_reliability to reliable')
+    events = qos.PublisherEventCallbacks(incompatible_qos=lambda event: warn(sentence(event)))
+    try:
+        return node.create_lifecycle_publisher(message, topic, profile, event_callbacks=events)
+    except qos.UnsupportedEventTypeError:  # some middlewares cannot tell
+        return node.create_lifecycle_publisher(message, topic, profile)
+
+
+def feature_topic(tensor: str) -> str:
+    """Return the topic of a tensor, below the camera's."""
+    return 'features' if tensor == BACKBONE else f'{tensor}/features'

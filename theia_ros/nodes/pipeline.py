@@ -1,0 +1,235 @@
+"""The way of a picture through the node.
+
+The executor's thread only stores; a second thread converts and encodes, a third publishes, so
+that the next pictures are encoded while the last outputs go out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rclpy.clock import Clock
+from rclpy.lifecycle import LifecyclePublisher
+from std_msgs.msg import Header
+from theia_msgs.msg import FeatureTensorArray
+
+from theia_ros.catalog import BACKBONE
+from theia_ros.conversions import header_of
+from theia_ros.conversions import stamp_ns
+from theia_ros.datatypes import Encoded
+from theia_ros.datatypes import Frame
+from theia_ros.encoder import Encoder
+from theia_ros.errors import FrameError
+from theia_ros.latest import Latest
+from theia_ros.nodes.camera import Arrival
+from theia_ros.nodes.camera import Camera
+from theia_ros.nodes.outputs import CameraOutputs
+from theia_ros.params import NodeParams
+from theia_ros.sync import Synchronizer
+from theia_ros.timing import Latencies
+from theia_ros.timing import Stopwatch
+from theia_ros.worker import Handover
+from theia_ros.worker import Worker
+
+_ALL = '*'
+"""Sender of synchronized sets; no camera can have this name."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Outputs of one round that wait to be published."""
+
+    encoded: Mapping[str, Encoded]
+    arrivals: Mapping[str, Arrival]
+    together: bool
+
+
+class Pipeline:
+    """Take messages in and publish what is made of them, from `__init__` to `stop`.
+
+    Attributes:
+        latencies: Of every step, and of every camera as `<camera>/<step>`.
+        failures: Batches lost to an error, in a row and not; see `last_failure`.
+        last_failure: What the newest of them said; empty when the newest batch was fine.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        cameras: Mapping[str, Camera],
+        outputs: Mapping[str, CameraOutputs],
+        array: LifecyclePublisher | None,
+        params: NodeParams,
+        clock: Clock,
+        warn: Callable[[str], None],
+        error: Callable[[Exception], None],
+    ) -> None:
+        """Start the threads.
+
+        Args:
+            encoder: That encodes.
+            cameras: By name.
+            outputs: By name of the camera.
+            array: Publisher of synchronized features; None unless `synchronize` is on.
+            params: Of the node.
+            clock: Of the node, by which stamps are judged.
+            warn: Is told of bad pictures, once for each camera and reason.
+            error: Is given what a batch was lost to.
+        """
+        self.latencies = Latencies()
+        self.failures = 0
+        self.last_failure = ''
+        self._encoder = encoder
+        self._cameras = cameras
+        self._outputs = outputs
+        self._array = array
+        self._params = params
+        self._clock = clock
+        self._warn = warn
+        self._error = error
+        self._warned: set[tuple[str, str]] = set()
+        self._sync: Synchronizer[Arrival] | None = None
+        if array:
+            self._sync = Synchronizer(list(cameras), round(params.sync_tolerance_ms * 1e6))
+        self._box: Latest[Mapping[str, Arrival]] = Latest(most=encoder.max_batch)
+        self._finished: Handover[Finished] = Handover()
+        self._encoding = Worker(self._box, self._encode_round, self._failed)
+        self._publishing = Worker(self._finished, self._publish, self._failed)
+
+    def use(self, params: NodeParams) -> None:
+        """Go on with other values of the live parameters."""
+        self._params = params
+
+    def stop(self) -> None:
+        """Finish what is in hand and end the threads."""
+        self._encoding.stop()
+        self._publishing.stop()
+
+    def dropped(self, camera: str) -> int:
+        """Return how many pictures of a camera gave way to newer ones, or found no partners."""
+        single = self._sync.dropped(camera) if self._sync else 0
+        return single + self._box.replaced(_ALL if self._sync else camera)
+
+    # --- on the executor's thread ---------------------------------------------------------------
+
+    def receive(self, camera: Camera, arrival: Arrival) -> None:
+        """Store a message in the place of the camera's last one."""
+        if not camera.accepts(arrival, self._max_rate_hz(camera.name)):
+            return
+        if not self._sync:
+            self._box.put(camera.name, {camera.name: arrival})
+        elif together := self._sync.put(camera.name, stamp_ns(arrival.msg), arrival):
+            self._box.put(_ALL, together)
+
+    def _max_rate_hz(self, camera: str) -> float:
+        rates = self._params.max_rate_hz
+        return rates[self._params.cameras.index(camera)] if len(rates) > 1 else rates[0]
+
+    # --- on the encoding thread -----------------------------------------------------------------
+
+    def _encode_round(self, taken: dict[str, Mapping[str, Arrival]]) -> None:
+        """Encode the newest pictures; those that need the same outputs go as one batch."""
+        arrivals = {name: a for together in taken.values() for name, a in together.items()}
+        watch = Stopwatch()
+        batches: dict[frozenset[str], dict[str, Frame]] = defaultdict(dict)
+        with watch.step('convert'):
+            for name, arrival in arrivals.items():
+                wanted = self._wanted(name)
+                if frame := self._frame(name, arrival, wanted):
+                    batches[wanted][name] = frame
+        encoded: dict[str, Encoded] = {}
+        for wanted, frames in batches.items():
+            encoded |= self._encode(frames, wanted)
+        if encoded:
+            self.latencies.add(watch.step_ms)
+            self._finished.put(Finished(encoded, arrivals, together=_ALL in taken))
+
+    def _wanted(self, name: str) -> frozenset[str]:
+        wanted = self._outputs[name].wanted()
+        if self._array and self._array.get_subscription_count():
+            wanted |= {BACKBONE}
+        return wanted
+
+    def _frame(self, name: str, arrival: Arrival, wanted: frozenset[str]) -> Frame | None:
+        """Return the picture of a message, unless it is not wanted, too old or bad."""
+        camera = self._cameras[name]
+        if not wanted:
+            camera.unwanted += 1
+            return None
+        limit_ms = self._params.max_age_ms
+        if limit_ms and self._age_ms(arrival) > limit_ms:
+            camera.stale += 1
+            return None
+        try:
+            return camera.frame(arrival.msg)
+        except FrameError as exc:
+            self._refuse(camera, exc)
+            return None
+
+    def _encode(self, frames: dict[str, Frame], wanted: frozenset[str]) -> dict[str, Encoded]:
+        """Encode a batch; what cannot be encoded is counted and left out."""
+        try:
+            encoded = self._encoder.encode(list(frames.values()), wanted)
+        except FrameError as exc:
+            if len(frames) == 1:
+                self._refuse(self._cameras[next(iter(frames))], exc)
+                return {}
+            # One camera's picture must not cost the others theirs.
+            singles = [self._encode({name: frame}, wanted) for name, frame in frames.items()]
+            return {name: e for single in singles for name, e in single.items()}
+        except Exception as exc:
+            for name in frames:
+                self._cameras[name].failed += 1
+            self._failed(exc)
+            return {}
+        self.last_failure = ''
+        self.latencies.add(encoded[0].step_ms)
+        return dict(zip(frames, encoded, strict=True))
+
+    def _refuse(self, camera: Camera, error: FrameError) -> None:
+        """Count a bad picture, and tell the first of each kind."""
+        camera.bad[error.reason] += 1
+        if (camera.name, error.reason) not in self._warned:
+            self._warned.add((camera.name, error.reason))
+            self._warn(f'camera {camera.name}: {error}; further ones are counted in /diagnostics')
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        self.last_failure = str(error) or type(error).__name__
+        self._error(error)
+
+    # --- on the publishing thread ---------------------------------------------------------------
+
+    def _publish(self, finished: Finished) -> None:
+        watch = Stopwatch()
+        with watch.step('publish'):
+            for name, encoded in finished.encoded.items():
+                self._outputs[name].publish(encoded, self._cameras[name].info)
+                self._cameras[name].encoded += 1
+            complete = finished.together and len(finished.encoded) == len(self._cameras)
+            if complete and self._array and self._array.get_subscription_count():
+                self._array.publish(self._array_message(finished.encoded))
+        now_ns = time.monotonic_ns()
+        for name in finished.encoded:
+            arrival = finished.arrivals[name]
+            watch.step_ms[f'{name}/receive_to_publish'] = (now_ns - arrival.arrived_ns) / 1e6
+            watch.step_ms[f'{name}/stamp_to_publish'] = self._age_ms(arrival)
+        self.latencies.add(watch.step_ms)
+
+    def _array_message(self, encoded: Mapping[str, Encoded]) -> FeatureTensorArray:
+        # The newest stamp: nothing of the set was known before.
+        newest = max((e.features[BACKBONE] for e in encoded.values()), key=lambda f: f.stamp_ns)
+        return FeatureTensorArray(
+            header=Header(stamp=header_of(newest).stamp),
+            tensors=[
+                self._outputs[name].features_message(e, BACKBONE) for name, e in encoded.items()
+            ],
+            cameras=list(encoded),
+        )
+
+    def _age_ms(self, arrival: Arrival) -> float:
+        return (self._clock.now().nanoseconds - stamp_ns(arrival.msg)) / 1e6
