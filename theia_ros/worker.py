@@ -9,12 +9,13 @@ from typing import Protocol
 from typing import TypeVar
 
 T = TypeVar('T')
+Piece = TypeVar('Piece', covariant=True)
 
 
-class Source(Protocol[T]):
+class Source(Protocol[Piece]):
     """Where a worker finds its work."""
 
-    def take(self) -> T | None:
+    def take(self) -> Piece | None:
         """Wait for work and return it; None once there will be no more."""
 
     def close(self) -> None:
