@@ -30,6 +30,8 @@ FORBIDDEN: dict[str, set[str]] = {
     'timing.py': PLAIN | {'numpy'},
     'images.py': PLAIN,
     'preprocess.py': PLAIN,
+    'intrinsics.py': PLAIN,
+    'sync.py': PLAIN | {'numpy'},
     'hub/': PLAIN,
     'cli.py': PLAIN | {'numpy'},
     'conversions.py': ROS | TORCH,

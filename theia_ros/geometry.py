@@ -6,13 +6,10 @@ it back. DINOv2's grid covers only the middle of it; the border around is left e
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from theia_ros.datatypes import Region
 from theia_ros.preprocess import covered_region
 
 
@@ -56,31 +53,3 @@ def stretch(grid: Tensor, size_hw: tuple[int, int], view: float, mode: str) -> T
     right = size_hw[1] - region.x_px - region.width_px
     bottom = size_hw[0] - region.y_px - region.height_px
     return F.pad(stretched, (region.x_px, right, region.y_px, bottom))
-
-
-def scale_intrinsics(
-    matrix: NDArray[np.float64], source: Region, size_hw: tuple[int, int]
-) -> NDArray[np.float64]:
-    """Return a camera matrix for a map of another size.
-
-    A pixel's centre has whole coordinates, as in OpenCV and ROS, so that the outer edge of the
-    first pixel lies at -0.5 and stays there: centres move by more than the ratio of the sizes.
-    Distortion and rectification do not depend on the size and stay as they are.
-
-    Args:
-        matrix: (3, 3) such as K, or (3, 4) such as P, for the pixels of the calibration.
-        source: Of those pixels, what the picture shows: all of them, or the region of interest.
-            How often they are binned shows in `size_hw` already.
-        size_hw: Rows and columns of the map.
-    """
-    height_px, width_px = size_hw
-    x, y = width_px / source.width_px, height_px / source.height_px
-    scale = np.array(
-        [
-            [x, 0.0, x * (0.5 - source.x_px) - 0.5],
-            [0.0, y, y * (0.5 - source.y_px) - 0.5],
-            [0.0, 0.0, 1.0],
-        ]
-    )
-    scaled: NDArray[np.float64] = scale @ matrix
-    return scaled
