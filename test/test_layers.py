@@ -27,7 +27,7 @@ FORBIDDEN: dict[str, set[str]] = {
     'params.py': PLAIN | {'numpy'},
     'latest.py': PLAIN | {'numpy'},
     'worker.py': PLAIN | {'numpy'},
-    'timing.py': PLAIN | {'numpy'},
+    'timing.py': PLAIN,
     'images.py': PLAIN,
     'preprocess.py': PLAIN,
     'intrinsics.py': PLAIN,

@@ -148,9 +148,7 @@ def frame_from_image(msg: Image) -> Frame:
             )
         pixels, read = _rows(msg, msg.height * 3 // 2, msg.width), _PLANAR[msg.encoding]
     else:
-        raise FrameError(
-            'encoding', f'encoding {msg.encoding!r} is not supported; use {", ".join(ENCODINGS)}'
-        )
+        return _frame(_by_cv_bridge(msg), msg.header)
     return _frame(read(pixels, bool(msg.is_bigendian)), msg.header)
 
 
@@ -161,6 +159,21 @@ def frame_from_compressed(msg: CompressedImage) -> Frame:
         FrameError: It cannot be decoded.
     """
     return _frame(decode_rgb(memoryview(msg.data)), msg.header)
+
+
+def _by_cv_bridge(msg: Image) -> Pixels:
+    """Let cv_bridge read an encoding that we do not know, where there is one that works."""
+    try:
+        from cv_bridge import CvBridge
+
+        rgb: Pixels = CvBridge().imgmsg_to_cv2(msg, 'rgb8')
+    except Exception as exc:  # absent, built for another numpy, or it does not know it either
+        raise FrameError(
+            'encoding',
+            f'encoding {msg.encoding!r} is not supported; use {", ".join(ENCODINGS)} '
+            f'(cv_bridge: {str(exc) or type(exc).__name__})',
+        ) from exc
+    return rgb
 
 
 def _rows(msg: Image, height: int, row_bytes: int) -> Pixels:

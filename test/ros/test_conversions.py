@@ -6,12 +6,14 @@ import array
 import io
 import struct
 import sys
+import types
 import zlib
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from PIL import Image as Picture
+from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -26,6 +28,7 @@ from theia_ros.datatypes import Recipe
 from theia_ros.datatypes import Region
 from theia_ros.datatypes import TensorInfo
 from theia_ros.errors import FrameError
+from theia_ros.timing import Spread
 
 pytestmark = pytest.mark.needs_ros
 
@@ -805,3 +808,86 @@ def test_packed_bytes_are_a_copy():
 
     assert isinstance(out, array.array)
     assert out.tolist() == [0, 1, 2, 3]
+
+
+class _CvBridge:
+    """Stands in for the real one, which knows encodings that we do not."""
+
+    def imgmsg_to_cv2(self, msg, desired_encoding):
+        assert desired_encoding == 'rgb8'
+        if msg.encoding == 'rgb16':
+            return np.full((msg.height, msg.width, 3), 7, np.uint8)
+        raise RuntimeError(f'Unrecognized image encoding [{msg.encoding}]')
+
+
+def test_cv_bridge_is_asked_for_encodings_that_we_do_not_know(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'cv_bridge', types.SimpleNamespace(CvBridge=_CvBridge))
+    msg = Image(encoding='rgb16', height=2, width=3, step=18, data=bytes(36))
+    frame = conversions.frame_from_image(msg)
+    assert frame.rgb.shape == (2, 3, 3)
+    assert (frame.rgb == 7).all()
+    msg.encoding = 'hsv'
+    with pytest.raises(FrameError, match=r"'hsv' is not supported; use rgb8, .*Unrecognized"):
+        conversions.frame_from_image(msg)
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        ImportError('numpy.core.multiarray failed to import'),
+        SystemError('initialization of _bridge failed'),
+    ],
+)
+def test_a_broken_cv_bridge_costs_only_what_it_is_asked_for(monkeypatch, error):
+    class Broken:
+        def __getattr__(self, name):
+            raise error
+
+    monkeypatch.setitem(sys.modules, 'cv_bridge', Broken())
+    with pytest.raises(FrameError, match=f'cv_bridge: .*{error}') as caught:
+        conversions.frame_from_image(Image(encoding='rgb16', height=2, width=3, step=18))
+    assert caught.value.reason == 'encoding'
+    good = Image(encoding='mono8', height=1, width=1, step=1, data=bytes([9]))
+    assert conversions.frame_from_image(good).rgb.tolist() == [[[9, 9, 9]]]
+
+
+def test_calibration_of_a_map():
+    info = CameraInfo(
+        header=Header(frame_id='lens'),
+        height=480,
+        width=640,
+        distortion_model='plumb_bob',
+        d=[0.1, 0.2, 0.0, 0.0, 0.0],
+        k=[600.0, 0.0, 319.5, 0.0, 600.0, 239.5, 0.0, 0.0, 1.0],
+        p=[600.0, 0.0, 319.5, -60.0, 0.0, 600.0, 239.5, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
+    decoded = DecodedMap('depth/image', np.zeros((240, 320), np.float32), '32FC1', 5, 'lens')
+    scaled = conversions.info_from_map(info, decoded)
+    assert (scaled.height, scaled.width, scaled.header.stamp.nanosec) == (240, 320, 5)
+    assert scaled.header.frame_id == 'lens'
+    assert (scaled.distortion_model, list(scaled.d)) == ('plumb_bob', [0.1, 0.2, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(scaled.k, [300, 0, 159.5, 0, 300, 119.5, 0, 0, 1])
+    np.testing.assert_allclose(scaled.p, [300, 0, 159.5, -30, 0, 300, 119.5, 0, 0, 0, 1, 0])
+
+
+def test_a_camera_without_calibration_has_none():
+    decoded = DecodedMap('depth/image', np.zeros((240, 320), np.float32), '32FC1')
+    scaled = conversions.info_from_map(CameraInfo(), decoded)
+    assert (scaled.height, scaled.width) == (240, 320)
+    assert not any(scaled.k)
+    assert not any(scaled.p)
+
+
+def test_latencies_name_camera_and_step():
+    spreads = {
+        'compute': Spread(3, 1.0, 2.0, 3.0, 4.0),
+        'front/stamp_to_publish': Spread(1, 5.0, 5.0, 5.0, 5.0),
+    }
+    msg = conversions.message_from_latencies(spreads, Time(sec=7))
+    assert msg.header.stamp.sec == 7
+    assert [(s.camera, s.step, s.count) for s in msg.steps] == [
+        ('', 'compute', 3),
+        ('front', 'stamp_to_publish', 1),
+    ]
+    first = msg.steps[0]
+    assert (first.p50_ms, first.p95_ms, first.p99_ms, first.max_ms) == (1.0, 2.0, 3.0, 4.0)
