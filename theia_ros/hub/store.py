@@ -80,16 +80,22 @@ def check(asset: Asset, *, hashed: bool) -> Finding:
     Args:
         asset: Names the file.
         hashed: Whether to read all of it, or only look at its size.
+
+    Raises:
+        WeightsError: It cannot be looked at.
     """
     path = asset.path
-    if not path.is_file():
+    try:
+        found = path.stat().st_size if path.is_file() else None
+    except OSError as exc:
+        raise WeightsError(f'{path} cannot be read: {exc.strerror}') from exc
+    if found is None:
         return Finding(State.ABSENT)
     record = read_records(path.parent).get(path.name)
     size = asset.size or (record.size if record else None)
     sha256 = asset.sha256 or (record.sha256 if record else None)
     if sha256 is None:
         return Finding(State.UNKNOWN)
-    found = path.stat().st_size
     if size is not None and found != size:
         return Finding(State.DAMAGED, f'{path}: expected {size} bytes, found {found}')
     if hashed and (digest := sha256_of(path)) != sha256:
