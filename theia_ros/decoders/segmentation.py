@@ -31,8 +31,8 @@ from theia_ros.parts import Statistics
 LABELS = 'segmentation/labels'
 OVERLAY = 'segmentation/image'
 
-POINTS_PER_BATCH = {'cpu': 1, 'cuda': 32}
-"""What suits the caches of a processor, and the width of a GPU."""
+POINTS_PER_BATCH = {'cpu': 1, 'cuda': 16}
+"""What suits the caches of a processor, and the width and memory of a GPU."""
 
 
 class SegmentationDecoder:
@@ -69,7 +69,7 @@ class SegmentationDecoder:
         """
         params, device = self._params, grid.device
         self._network.to(device)
-        batch = params.segmentation_points_per_batch or POINTS_PER_BATCH.get(device.type, 32)
+        batch = params.segmentation_points_per_batch or POINTS_PER_BATCH.get(device.type, 16)
         with torch.inference_mode():
             embedding = self._statistics.denormalise(grid.flatten(1).T).T.view_as(grid)
             image = self._network.look(embedding)
