@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors import safe_open
@@ -22,6 +23,7 @@ def read_tensors(
     shapes: Mapping[str, tuple[int, ...]],
     owner: str,
     published_key: Callable[[str], str] = str,
+    spares: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """Read a file that holds these tensors and no others.
 
@@ -31,6 +33,8 @@ def read_tensors(
         owner: What asks for them, for messages: `path` does not fit `owner`.
         published_key: Turns a key of the file into the published one. A tensor may be there
             under several keys when its values are the same.
+        spares: Keys of second copies, and the key that each stands in for where that is absent.
+            Beside it a copy has no say, since the published code keeps one tensor for both.
 
     Returns:
         float32, on the CPU, by published key.
@@ -39,6 +43,9 @@ def read_tensors(
         WeightsError: The file is missing or damaged, or its tensors are not the expected ones.
     """
     stored = _read(path, published_key)
+    for spare, key in spares.items():
+        if spare in stored:
+            stored.setdefault(key, stored.pop(spare))
     missing, unexpected = sorted(set(shapes) - set(stored)), sorted(set(stored) - set(shapes))
     if missing or unexpected:
         parts = [

@@ -113,7 +113,7 @@ def load(path: Path) -> SamDecoder:
         path,
         shapes,
         'the mask decoder of SAM',
-        lambda key: _POSITION if key == _POSITION_COPY else key,
+        spares={_POSITION_COPY: _POSITION},
     )
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval().requires_grad_(False)
