@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
@@ -29,7 +31,6 @@ from theia_ros.datatypes import Frame
 from theia_ros.datatypes import Provenance
 from theia_ros.datatypes import Recipe
 from theia_ros.datatypes import TensorInfo
-from theia_ros.decoders import Decoder
 from theia_ros.decoders import open_decoders
 from theia_ros.engine import Engine
 from theia_ros.engine import open_engine
@@ -41,6 +42,28 @@ from theia_ros.params import EncoderParams
 from theia_ros.preprocess import covered_region
 from theia_ros.preprocess import prepare
 from theia_ros.timing import Stopwatch
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What the engine made of a batch, on its device.
+
+    Attributes:
+        frames: The B pictures.
+        tensors: (B, N, C) by name, as the engine gives them.
+        pixels_hw: Rows and columns of the model's input.
+        watch: Of the steps so far.
+    """
+
+    frames: tuple[Frame, ...]
+    tensors: Mapping[str, Tensor]
+    pixels_hw: tuple[int, int]
+    watch: Stopwatch
+
+    def one(self, i: int) -> Inferred:
+        """Return what was made of picture `i`, as a batch of its own with its own watch."""
+        tensors = {name: tensor[i : i + 1] for name, tensor in self.tensors.items()}
+        return Inferred((self.frames[i],), tensors, self.pixels_hw, Stopwatch())
 
 
 class Encoder:
@@ -93,20 +116,52 @@ class Encoder:
             FrameError: A picture does not suit the preprocessing.
             ParameterError: The model cannot give an output.
         """
+        inferred = self.infer(frames, outputs)
+        features, maps = self.features(inferred, outputs), self.decode(inferred, outputs)
+        step_ms = inferred.watch.step_ms
+        return [Encoded(f, m, step_ms) for f, m in zip(features, maps, strict=True)]
+
+    def infer(self, frames: Sequence[Frame], outputs: Collection[str]) -> Inferred:
+        """Do the first step of `encode`: everything that the engine does."""
         self._check(outputs)
-        clock = Stopwatch()
-        with clock.step('preprocess'):
+        watch = Stopwatch()
+        with watch.step('preprocess'):
             pixels = prepare([frame.rgb for frame in frames], self.params.preprocessing)
-        with clock.step('compute'):
-            # One decoder may make several of the maps.
-            decoders = list({id(d): d for m, d in self._decoders.items() if m in outputs}.values())
-            named = [name for name in self.tensors if name in outputs]
-            found = self._engine.infer(pixels, {*named, *(d.tensor for d in decoders)})
-        with clock.step('copy_back'):
-            features = self._features(found, named, frames, pixels.shape[1:3])
-        with clock.step('decode'):
-            maps = self._maps(found, decoders, frames, outputs, pixels.shape[1:3])
-        return [Encoded(f, m, clock.step_ms) for f, m in zip(features, maps, strict=True)]
+        with watch.step('compute'):
+            needed = {name for name in self.tensors if name in outputs}
+            needed |= {self._decoders[name].tensor for name in self.maps if name in outputs}
+            found = self._engine.infer(pixels, needed)
+        return Inferred(tuple(frames), found, (pixels.shape[1], pixels.shape[2]), watch)
+
+    def features(
+        self, inferred: Inferred, outputs: Collection[str]
+    ) -> list[Mapping[str, Features]]:
+        """Do the second step of `encode`: bring the features of each picture to the host."""
+        found: list[dict[str, Features]] = [{} for _ in inferred.frames]
+        with inferred.watch.step('copy_back'):
+            for name in self.tensors:
+                if name in outputs:
+                    for of_frame, features in zip(found, self._bring(inferred, name), strict=True):
+                        of_frame[name] = features
+        return list(found)
+
+    def decode(
+        self, inferred: Inferred, outputs: Collection[str]
+    ) -> list[Mapping[str, DecodedMap]]:
+        """Do the last step of `encode`: make the maps of each picture, which may be slow.
+
+        It may run in another thread than the first two, while they go on with other pictures.
+        """
+        found: list[dict[str, DecodedMap]] = [{} for _ in inferred.frames]
+        # One decoder may make several of the maps.
+        decoders = {id(self._decoders[m]): self._decoders[m] for m in self.maps if m in outputs}
+        with inferred.watch.step('decode'):
+            for decoder in decoders.values():
+                grids = _on_grid(inferred, decoder.tensor)
+                decoded = decoder.decode(grids, inferred.frames, outputs)
+                for of_frame, maps in zip(found, decoded, strict=True):
+                    of_frame.update(maps)
+        return list(found)
 
     def close(self) -> None:
         """Give back the device's memory; closing twice is harmless."""
@@ -128,59 +183,33 @@ class Encoder:
                 f'{self.params.model} does not give {unknown[0]!r}; it gives {", ".join(known)}'
             )
 
-    def _features(
-        self,
-        found: Mapping[str, Tensor],
-        named: Sequence[str],
-        frames: Sequence[Frame],
-        pixels_hw: tuple[int, ...],
-    ) -> list[dict[str, Features]]:
-        """Bring the tensors called `named` back to the host, as one record for each picture."""
-        features: list[dict[str, Features]] = [{} for _ in frames]
-        for name in named:
-            tokens, grid_hw, view = found[name], _grid_hw(name, pixels_hw), _view(name)
-            if name == BACKBONE:
-                tokens = reduce(tokens, self.params.reduction)
-                grid_hw = grid_hw if self.params.reduction == 'none' else (0, 0)
-            arrays = tokens.cpu().numpy()
-            for of_frame, frame, array in zip(features, frames, arrays, strict=True):
-                region = covered_region(frame.image_hw, view)
-                of_frame[name] = Features(
-                    name, array, grid_hw, region, frame.stamp_ns, frame.frame_id
-                )
-        return features
-
-    def _maps(
-        self,
-        found: Mapping[str, Tensor],
-        decoders: Sequence[Decoder],
-        frames: Sequence[Frame],
-        outputs: Collection[str],
-        pixels_hw: tuple[int, ...],
-    ) -> list[dict[str, DecodedMap]]:
-        """Let each decoder make its maps of all pictures."""
-        maps: list[dict[str, DecodedMap]] = [{} for _ in frames]
-        for decoder in decoders:
-            tokens = found[decoder.tensor]
-            if decoder.tensor == BACKBONE:
-                tokens = reduce(tokens, 'none')
-            grid_hw = _grid_hw(decoder.tensor, pixels_hw)
-            grids = tokens.transpose(1, 2).reshape(len(frames), -1, *grid_hw)  # (B, C, h, w)
-            decoded = decoder.decode(grids, frames, outputs)
-            for of_frame, maps_of_frame in zip(maps, decoded, strict=True):
-                of_frame.update(maps_of_frame)
-        return maps
+    def _bring(self, inferred: Inferred, name: str) -> Iterator[Features]:
+        """Give one tensor of each picture, on the host."""
+        tokens, grid_hw, view = inferred.tensors[name], _grid_hw(name, inferred.pixels_hw), 1.0
+        if name == BACKBONE:
+            tokens = reduce(tokens, self.params.reduction)
+            grid_hw = grid_hw if self.params.reduction == 'none' else (0, 0)
+        else:
+            view = TEACHERS[name].view
+        for array, frame in zip(tokens.cpu().numpy(), inferred.frames, strict=True):
+            region = covered_region(frame.image_hw, view)
+            yield Features(name, array, grid_hw, region, frame.stamp_ns, frame.frame_id)
 
 
-def _grid_hw(tensor: str, pixels_hw: tuple[int, ...]) -> tuple[int, int]:
+def _on_grid(inferred: Inferred, tensor: str) -> Tensor:
+    """Return a tensor on its patch grid, (B, C, h, w), without CLS."""
+    tokens = inferred.tensors[tensor]
+    if tensor == BACKBONE:
+        tokens = reduce(tokens, 'none')
+    grid_hw = _grid_hw(tensor, inferred.pixels_hw)
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid_hw)
+
+
+def _grid_hw(tensor: str, pixels_hw: tuple[int, int]) -> tuple[int, int]:
     """Return rows and columns of a tensor's patch grid for model input of this size."""
     if tensor in TEACHERS:
         return TEACHERS[tensor].grid_hw
     return pixels_hw[0] // PATCH_PX, pixels_hw[1] // PATCH_PX
-
-
-def _view(tensor: str) -> float:
-    return TEACHERS[tensor].view if tensor in TEACHERS else 1.0
 
 
 def _provenance(params: EncoderParams, engine: Engine, encoded: Encoded) -> Provenance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Collection
 from typing import Protocol
 
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from theia_ros.model import ModelConfig
+
+Report = Callable[[str], None]
+"""Is told, in a few words, what is being done; opening an engine may take minutes."""
 
 
 class Engine(Protocol):
@@ -39,11 +43,12 @@ class Engine(Protocol):
             tensors: Of `config.tensors`.
 
         Returns:
-            float32, on the engine's device, the computation finished: `theia` as
-            (B, 1 + N, C) with CLS first, a teacher's tensor as (B, N, C).
+            The caller's own tensors, float32, on the engine's device, finished: `theia` as
+            (B, 1 + N, C) with CLS first, a teacher's tensor as (B, N, C). They are the caller's:
+            no later call changes them.
 
         Raises:
-            EngineError: The computation failed.
+            EngineError: The computation failed, or the batch is too large.
         """
 
     def close(self) -> None:

@@ -47,6 +47,7 @@ def camera_status(
         'unwanted': camera.unwanted,
         'bad': bad,
         'failed': camera.failed,
+        'maps_skipped': pipeline.skipped(camera.name),
         'lost': camera.lost,
         'silent_s': f'{silent_s:.1f}',
     }

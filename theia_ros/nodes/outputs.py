@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecyclePublisher
@@ -15,7 +16,8 @@ from theia_ros.catalog import BACKBONE
 from theia_ros.conversions import info_from_map
 from theia_ros.conversions import message_from_features
 from theia_ros.conversions import message_from_map
-from theia_ros.datatypes import Encoded
+from theia_ros.datatypes import DecodedMap
+from theia_ros.datatypes import Features
 from theia_ros.encoder import Encoder
 from theia_ros.nodes import qos
 from theia_ros.params import NodeParams
@@ -64,25 +66,21 @@ class CameraOutputs:
             if publisher.get_subscription_count()
         )
 
-    def features_message(self, encoded: Encoded, name: str) -> FeatureTensor:
-        """Return one tensor of a picture as a message."""
-        return message_from_features(
-            encoded.features[name], self._dtype, self._model, self._digest
-        )
+    def message(self, features: Features) -> FeatureTensor:
+        """Return a tensor as a message."""
+        return message_from_features(features, self._dtype, self._model, self._digest)
 
-    def publish(self, encoded: Encoded, info: CameraInfo | None) -> None:
-        """Publish everything that was made of one picture.
+    def publish_features(self, features: Mapping[str, Features]) -> None:
+        """Publish the tensors of one picture."""
+        for name, tensor in features.items():
+            self._publishers[name].publish(self.message(tensor))
 
-        Args:
-            encoded: Features and maps.
-            info: Calibration of the camera, from which that of the maps is made.
-        """
-        for name in encoded.features:
-            self._publishers[name].publish(self.features_message(encoded, name))
-        for name, decoded in encoded.maps.items():
+    def publish_maps(self, maps: Mapping[str, DecodedMap], info: CameraInfo | None) -> None:
+        """Publish the maps of one picture, and their calibration if the camera has one."""
+        for name, decoded in maps.items():
             self._publishers[name].publish(message_from_map(decoded))
-        if info and encoded.maps and self._info.get_subscription_count():
-            self._info.publish(info_from_map(info, next(iter(encoded.maps.values()))))
+        if info and maps and self._info.get_subscription_count():
+            self._info.publish(info_from_map(info, next(iter(maps.values()))))
 
     def destroy(self) -> None:
         """Destroy the publishers."""

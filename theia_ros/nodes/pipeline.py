@@ -1,7 +1,8 @@
 """The way of a picture through the node.
 
-The executor's thread only stores; a second thread converts and encodes, a third publishes, so
-that the next pictures are encoded while the last outputs go out.
+The executor's thread only stores. A second one converts and encodes, a third publishes features
+while the next pictures are encoded. A fourth decodes and publishes maps of the newest features,
+so that a slow map never delays a policy.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rclpy.clock import Clock
 from rclpy.lifecycle import LifecyclePublisher
@@ -20,9 +22,10 @@ from theia_msgs.msg import FeatureTensorArray
 from theia_ros.catalog import BACKBONE
 from theia_ros.conversions import header_of
 from theia_ros.conversions import stamp_ns
-from theia_ros.datatypes import Encoded
+from theia_ros.datatypes import Features
 from theia_ros.datatypes import Frame
 from theia_ros.encoder import Encoder
+from theia_ros.encoder import Inferred
 from theia_ros.errors import FrameError
 from theia_ros.latest import Latest
 from theia_ros.nodes.camera import Arrival
@@ -40,12 +43,26 @@ _ALL = '*'
 
 
 @dataclass(frozen=True)
-class Finished:
-    """Outputs of one round that wait to be published."""
+class Round:
+    """Features that were made in one round and wait to be published.
 
-    encoded: Mapping[str, Encoded]
+    Attributes:
+        features: By camera and by tensor.
+        arrivals: By camera; also those of which nothing was made.
+        complete: They are of all cameras, at one instant.
+    """
+
+    features: Mapping[str, Mapping[str, Features]]
     arrivals: Mapping[str, Arrival]
-    together: bool
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Undecoded:
+    """What maps of one picture are to be made of."""
+
+    inferred: Inferred
+    maps: frozenset[str]
 
 
 class Pipeline:
@@ -95,10 +112,14 @@ class Pipeline:
         self._sync: Synchronizer[Arrival] | None = None
         if array:
             self._sync = Synchronizer(list(cameras), round(params.sync_tolerance_ms * 1e6))
-        self._box: Latest[Mapping[str, Arrival]] = Latest(most=encoder.max_batch)
-        self._finished: Handover[Finished] = Handover()
-        self._encoding = Worker(self._box, self._encode_round, self._failed)
-        self._publishing = Worker(self._finished, self._publish, self._failed)
+        self._arrived: Latest[Mapping[str, Arrival]] = Latest(most=encoder.max_batch)
+        self._rounds: Handover[Round] = Handover()
+        self._undecoded: Latest[Undecoded] = Latest(most=1)
+        self._workers: list[Worker[Any]] = [
+            Worker(self._arrived, self._encode_round, self._failed),
+            Worker(self._rounds, self._publish_features, self._failed),
+            Worker(self._undecoded, self._publish_maps, self._failed),
+        ]
 
     def use(self, params: NodeParams) -> None:
         """Go on with other values of the live parameters."""
@@ -106,13 +127,17 @@ class Pipeline:
 
     def stop(self) -> None:
         """Finish what is in hand and end the threads."""
-        self._encoding.stop()
-        self._publishing.stop()
+        for worker in self._workers:
+            worker.stop()
 
     def dropped(self, camera: str) -> int:
         """Return how many pictures of a camera gave way to newer ones, or found no partners."""
         single = self._sync.dropped(camera) if self._sync else 0
-        return single + self._box.replaced(_ALL if self._sync else camera)
+        return single + self._arrived.replaced(_ALL if self._sync else camera)
+
+    def skipped(self, camera: str) -> int:
+        """Return how many pictures of a camera got no maps, since newer features were there."""
+        return self._undecoded.replaced(camera)
 
     # --- on the executor's thread ---------------------------------------------------------------
 
@@ -121,9 +146,9 @@ class Pipeline:
         if not camera.accepts(arrival, self._max_rate_hz(camera.name)):
             return
         if not self._sync:
-            self._box.put(camera.name, {camera.name: arrival})
+            self._arrived.put(camera.name, {camera.name: arrival})
         elif together := self._sync.put(camera.name, stamp_ns(arrival.msg), arrival):
-            self._box.put(_ALL, together)
+            self._arrived.put(_ALL, together)
 
     def _max_rate_hz(self, camera: str) -> float:
         rates = self._params.max_rate_hz
@@ -141,12 +166,13 @@ class Pipeline:
                 wanted = self._wanted(name)
                 if frame := self._frame(name, arrival, wanted):
                     batches[wanted][name] = frame
-        encoded: dict[str, Encoded] = {}
+        self.latencies.add(watch.step_ms)
+        features: dict[str, Mapping[str, Features]] = {}
         for wanted, frames in batches.items():
-            encoded |= self._encode(frames, wanted)
-        if encoded:
-            self.latencies.add(watch.step_ms)
-            self._finished.put(Finished(encoded, arrivals, together=_ALL in taken))
+            features |= self._encode(frames, wanted)
+        if features:
+            complete = _ALL in taken and len(features) == len(self._cameras)
+            self._rounds.put(Round(features, arrivals, complete))
 
     def _wanted(self, name: str) -> frozenset[str]:
         wanted = self._outputs[name].wanted()
@@ -170,25 +196,31 @@ class Pipeline:
             self._refuse(camera, exc)
             return None
 
-    def _encode(self, frames: dict[str, Frame], wanted: frozenset[str]) -> dict[str, Encoded]:
+    def _encode(
+        self, frames: dict[str, Frame], wanted: frozenset[str]
+    ) -> dict[str, Mapping[str, Features]]:
         """Encode a batch; what cannot be encoded is counted and left out."""
         try:
-            encoded = self._encoder.encode(list(frames.values()), wanted)
+            inferred = self._encoder.infer(list(frames.values()), wanted)
+            features = self._encoder.features(inferred, wanted)
         except FrameError as exc:
             if len(frames) == 1:
                 self._refuse(self._cameras[next(iter(frames))], exc)
                 return {}
             # One camera's picture must not cost the others theirs.
             singles = [self._encode({name: frame}, wanted) for name, frame in frames.items()]
-            return {name: e for single in singles for name, e in single.items()}
+            return {name: f for single in singles for name, f in single.items()}
         except Exception as exc:
             for name in frames:
                 self._cameras[name].failed += 1
             self._failed(exc)
             return {}
         self.last_failure = ''
-        self.latencies.add(encoded[0].step_ms)
-        return dict(zip(frames, encoded, strict=True))
+        self.latencies.add(inferred.watch.step_ms)
+        if maps := wanted.intersection(self._encoder.maps):
+            for i, name in enumerate(frames):
+                self._undecoded.put(name, Undecoded(inferred.one(i), maps))
+        return dict(zip(frames, features, strict=True))
 
     def _refuse(self, camera: Camera, error: FrameError) -> None:
         """Count a bad picture, and tell the first of each kind."""
@@ -204,32 +236,40 @@ class Pipeline:
 
     # --- on the publishing thread ---------------------------------------------------------------
 
-    def _publish(self, finished: Finished) -> None:
+    def _publish_features(self, made: Round) -> None:
         watch = Stopwatch()
         with watch.step('publish'):
-            for name, encoded in finished.encoded.items():
-                self._outputs[name].publish(encoded, self._cameras[name].info)
+            for name, features in made.features.items():
+                self._outputs[name].publish_features(features)
                 self._cameras[name].encoded += 1
-            complete = finished.together and len(finished.encoded) == len(self._cameras)
-            if complete and self._array and self._array.get_subscription_count():
-                self._array.publish(self._array_message(finished.encoded))
+            if made.complete and self._array and self._array.get_subscription_count():
+                self._array.publish(self._array_message(made.features))
         now_ns = time.monotonic_ns()
-        for name in finished.encoded:
-            arrival = finished.arrivals[name]
+        for name in made.features:
+            arrival = made.arrivals[name]
             watch.step_ms[f'{name}/receive_to_publish'] = (now_ns - arrival.arrived_ns) / 1e6
             watch.step_ms[f'{name}/stamp_to_publish'] = self._age_ms(arrival)
         self.latencies.add(watch.step_ms)
 
-    def _array_message(self, encoded: Mapping[str, Encoded]) -> FeatureTensorArray:
-        # The newest stamp: nothing of the set was known before.
-        newest = max((e.features[BACKBONE] for e in encoded.values()), key=lambda f: f.stamp_ns)
+    def _array_message(self, features: Mapping[str, Mapping[str, Features]]) -> FeatureTensorArray:
+        backbones = {name: of_camera[BACKBONE] for name, of_camera in features.items()}
+        # The newest stamp: before it, the set was not complete.
+        newest = max(backbones.values(), key=lambda f: f.stamp_ns)
         return FeatureTensorArray(
             header=Header(stamp=header_of(newest).stamp),
-            tensors=[
-                self._outputs[name].features_message(e, BACKBONE) for name, e in encoded.items()
-            ],
-            cameras=list(encoded),
+            tensors=[self._outputs[name].message(f) for name, f in backbones.items()],
+            cameras=list(backbones),
         )
+
+    # --- on the decoding thread -----------------------------------------------------------------
+
+    def _publish_maps(self, taken: dict[str, Undecoded]) -> None:
+        for name, undecoded in taken.items():
+            maps = self._encoder.decode(undecoded.inferred, undecoded.maps)[0]
+            watch = undecoded.inferred.watch
+            with watch.step('publish_maps'):
+                self._outputs[name].publish_maps(maps, self._cameras[name].info)
+            self.latencies.add(watch.step_ms)
 
     def _age_ms(self, arrival: Arrival) -> float:
         return (self._clock.now().nanoseconds - stamp_ns(arrival.msg)) / 1e6
