@@ -155,11 +155,15 @@ def test_maps_lie_where_things_are(whole_folder, tmp_path):
             np.save(path, np.full_like(np.load(path), value))
 
     rgb = np.full((300, 517, 3), 120, np.uint8)
-    rgb[MARK['rows'], MARK['columns']] = (230, 10, 10)
+    # Red moves most, so that it decides the sign of the main direction: the mark is bright.
+    rgb[MARK['rows'], MARK['columns']] = (240, 60, 60)
     params = EncoderParams(model=str(folder), backend='fake')
     wanted = ['dinov2/image', 'depth/image', 'depth/image_color']
     with Encoder(params) as encoder:
         maps = encoder.encode([Frame(rgb)], wanted)[0].maps
+    with Encoder(params) as encoder:
+        scene = Frame(synthetic.golden_rule._scene(300, 517))
+        colourful = encoder.encode([scene], ['dinov2/image'])[0].maps['dinov2/image'].values
 
     far = maps['depth/image'].values < 0.5
     colour = maps['depth/image_color'].values.astype(int)
@@ -171,7 +175,8 @@ def test_maps_lie_where_things_are(whole_folder, tmp_path):
     assert_lies_on_the_mark(marked, (300 * 0.875 / 16, 517 * 0.875 / 16))
 
     # DINOv2 saw 87.5 % of each side; what it did not see is black, and nothing else is.
-    rows, columns = np.flatnonzero(view.any(axis=(1, 2))), np.flatnonzero(view.any(axis=(0, 2)))
+    rows = np.flatnonzero(colourful.any(axis=(1, 2)))
+    columns = np.flatnonzero(colourful.any(axis=(0, 2)))
     assert (rows[0], rows[-1], len(rows)) == (19, 280, 262)
     assert (columns[0], columns[-1], len(columns)) == (32, 484, 453)
 
