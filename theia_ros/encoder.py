@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import fields
 from importlib.metadata import version
 
 import numpy as np
@@ -162,6 +163,19 @@ class Encoder:
                 for of_frame, maps in zip(found, decoded, strict=True):
                     of_frame.update(maps)
         return list(found)
+
+    def use(self, params: EncoderParams) -> None:
+        """Go on with other values of the live parameters, from any thread.
+
+        Raises:
+            ParameterError: A parameter differs that is not live.
+        """
+        for f in fields(EncoderParams):
+            if not f.metadata['live'] and getattr(params, f.name) != getattr(self.params, f.name):
+                raise ParameterError(f'{f.name} cannot change while the encoder is open')
+        self.params = params
+        for decoder in self._decoders.values():
+            decoder.use(params)
 
     def close(self) -> None:
         """Give back the device's memory; closing twice is harmless."""

@@ -59,7 +59,7 @@ class EncoderParams:
     backend: str = _param(
         'auto',
         'What runs the model; `auto` takes the best that this machine has.',
-        choices=('auto', 'torch', 'fake'),
+        choices=('auto', 'tensorrt', 'torch', 'openvino', 'fake'),
     )
     precision: str = _param(
         'auto',
@@ -67,6 +67,25 @@ class EncoderParams:
         choices=('auto', 'fp32', 'fp16', 'bf16'),
     )
     device: str = _param('auto', 'Where the model runs: `auto`, `cpu`, `cuda` or `cuda:N`.')
+    max_batch: int = _param(
+        8,
+        'Most pictures of one pass of the model, such as the number of cameras; built engines '
+        'take any number up to it.',
+        minimum=1,
+        maximum=64,
+    )
+    engine_cache: str = _param(
+        '', "Folder for built engines; empty is `engines` in the user's cache."
+    )
+    on_parity_failure: str = _param(
+        'refuse',
+        'What to do with an engine that is too far from the float32 reference: `refuse` it, or '
+        '`fallback` to the reference, which is slow.',
+        choices=('refuse', 'fallback'),
+    )
+    cuda_graphs: bool = _param(
+        True, 'Record the work of a pass once and replay it, where the backend runs on CUDA.'
+    )
     preprocessing: str = _param(
         'official',
         "How a picture becomes the model's input; `official` equals the published code bit for "
@@ -85,6 +104,7 @@ class EncoderParams:
         'the height follows the camera.',
         minimum=16,
         maximum=8192,
+        live=True,
     )
     segmentation_points_per_side: int = _param(
         6,
@@ -93,6 +113,7 @@ class EncoderParams:
         'core of a CPU 15 to 30 ms. The published example uses 32.',
         minimum=1,
         maximum=32,
+        live=True,
     )
     segmentation_points_per_batch: int = _param(
         0,
@@ -100,12 +121,14 @@ class EncoderParams:
         'device.',
         minimum=0,
         maximum=1024,
+        live=True,
     )
     segmentation_iou_threshold: float = _param(
         0.5,
         'Segmentation keeps masks whose predicted quality is above this; 0 keeps all.',
         minimum=0.0,
         maximum=1.0,
+        live=True,
     )
     segmentation_stability_threshold: float = _param(
         0.7,
@@ -113,6 +136,7 @@ class EncoderParams:
         'logit of 1 and not of -1; 0 keeps all.',
         minimum=0.0,
         maximum=1.0,
+        live=True,
     )
 
     def __post_init__(self) -> None:
@@ -287,7 +311,7 @@ def _type_name(f: Field[Any]) -> str:
 def _yaml_value(value: Any) -> str:
     if isinstance(value, tuple):
         return '[' + ', '.join(map(str, value)) + ']'
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value) or "''"
 
 
 def as_yaml() -> str:

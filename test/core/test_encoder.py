@@ -147,3 +147,13 @@ def test_provenance_tells_what_decides_the_numbers(tiny_folder: Path) -> None:
         other = dataclasses.replace(recipe, **{field.name: 'other'})
         assert other.digest != digest, field.name
     assert dataclasses.replace(recipe).digest == digest
+
+
+def test_live_parameters_change_what_follows() -> None:
+    frame = Frame(RULE.image('scene_480x640'))
+    with Encoder(FAKE) as encoder:
+        encoder.use(dataclasses.replace(FAKE, map_width_px=100))
+        view = encoder.encode([frame], ['dinov2/image'])[0].maps['dinov2/image']
+        assert view.values.shape == (75, 100, 3)
+        with pytest.raises(ParameterError, match='reduction cannot change while'):
+            encoder.use(dataclasses.replace(FAKE, reduction='cls'))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Frame
+from theia_ros.params import EncoderParams
 
 
 class Decoder(Protocol):
@@ -23,6 +24,9 @@ class Decoder(Protocol):
 
     tensor: str
     maps: tuple[str, ...]
+
+    def use(self, params: EncoderParams) -> None:
+        """Go on with other values of the live parameters; from any thread."""
 
     def decode(
         self, grids: Tensor, frames: Sequence[Frame], wanted: Collection[str]

@@ -21,6 +21,7 @@ from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Frame
 from theia_ros.geometry import map_hw
 from theia_ros.geometry import stretch
+from theia_ros.params import EncoderParams
 from theia_ros.parts import Statistics
 from theia_ros.tensor_file import read_tensors
 
@@ -89,6 +90,10 @@ class DepthDecoder:
         self._statistics = statistics
         self._head = head
         self._map_width_px = map_width_px
+
+    def use(self, params: EncoderParams) -> None:
+        """Go on with another size of map."""
+        self._map_width_px = params.map_width_px
 
     def decode(
         self, grids: Tensor, frames: Sequence[Frame], wanted: Collection[str]

@@ -18,6 +18,7 @@ from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Frame
 from theia_ros.geometry import map_hw
 from theia_ros.geometry import stretch
+from theia_ros.params import EncoderParams
 from theia_ros.parts import Statistics
 
 VIEW = 'dinov2/image'
@@ -145,6 +146,10 @@ class PcaDecoder:
         self._map_width_px = map_width_px
         self._view = TEACHERS[tensor].view if tensor in TEACHERS else 1.0
         self._stable = StableView()
+
+    def use(self, params: EncoderParams) -> None:
+        """Go on with another size of map."""
+        self._map_width_px = params.map_width_px
 
     def decode(
         self, grids: Tensor, frames: Sequence[Frame], wanted: Collection[str]

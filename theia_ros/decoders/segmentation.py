@@ -53,6 +53,10 @@ class SegmentationDecoder:
         self._params = params
         self._numberings: defaultdict[str, Numbering] = defaultdict(Numbering)
 
+    def use(self, params: EncoderParams) -> None:
+        """Go on with another size of map, grid of points and thresholds."""
+        self._params = params
+
     def decode(
         self, grids: Tensor, frames: Sequence[Frame], wanted: Collection[str]
     ) -> list[Mapping[str, DecodedMap]]:

@@ -192,6 +192,7 @@ class EncoderNode(LifecycleNode):
 
     def _use_params(self, params: NodeParams) -> None:
         self._params = params
+        self._encoder.use(params)
         if self._pipeline:
             self._pipeline.use(params)
 
