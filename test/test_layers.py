@@ -32,6 +32,7 @@ FORBIDDEN: dict[str, set[str]] = {
     'preprocess.py': PLAIN,
     'intrinsics.py': PLAIN,
     'sync.py': PLAIN | {'numpy'},
+    'rate.py': PLAIN | {'numpy'},
     'hub/': PLAIN,
     'cli.py': PLAIN | {'numpy'},
     'conversions.py': ROS | TORCH,

@@ -18,6 +18,7 @@ from theia_ros.conversions import frame_from_image
 from theia_ros.datatypes import Frame
 from theia_ros.nodes import qos
 from theia_ros.params import NodeParams
+from theia_ros.rate import RateLimit
 
 CameraMessage = Image | CompressedImage
 
@@ -42,6 +43,7 @@ class Camera:
         name: As in the parameters.
         topic: That its messages come from, with its namespace.
         info: Newest calibration; None when the camera has none.
+        limit: Of the rate at which it is served.
         received: Messages that arrived.
         limited: Not looked at, because of `max_rate_hz`.
         stale: Not looked at, because of `max_age_ms`.
@@ -57,12 +59,12 @@ class Camera:
         self.name = name
         self.topic = topic
         self.info: CameraInfo | None = None
-        self.received = self.limited = self.stale = self.unwanted = 0
-        self.failed = self.encoded = self.lost = 0
         self.bad: Counter[str] = Counter()
+        self._count_anew()
         self._compressed = topic.endswith(_COMPRESSED)
         self._type = CompressedImage if self._compressed else Image
-        self._last_ns = self._due_ns = 0
+        self.limit = RateLimit()
+        self._last_ns = 0
         self._subscriptions: list[Subscription] = []
 
     @property
@@ -94,6 +96,7 @@ class Camera:
         def lost(event: object) -> None:
             self.lost += event.total_count_change
 
+        self._count_anew()  # as the pipeline, which counts the dropped ones
         sentence = qos.mismatch(self.topic, 'publisher', 'set image_reliability to best_effort')
         self._last_ns = time.monotonic_ns()
         profile = qos.stream(params.image_reliability, params.image_depth)
@@ -119,18 +122,6 @@ class Camera:
         self._subscriptions = []
         self.info = None
 
-    def accepts(self, arrival: Arrival, max_rate_hz: float) -> bool:
-        """Tell whether a picture comes late enough after the last one that was accepted."""
-        if not max_rate_hz:
-            return True
-        if arrival.arrived_ns < self._due_ns:
-            self.limited += 1
-            return False
-        period_ns = round(1e9 / max_rate_hz)
-        # From the due time on, so that the mean rate is reached; but no burst after a pause.
-        self._due_ns = max(self._due_ns, arrival.arrived_ns - period_ns) + period_ns
-        return True
-
     def frame(self, msg: CameraMessage) -> Frame:
         """Return the picture of a message.
 
@@ -142,6 +133,11 @@ class Camera:
     def silent_s(self) -> float:
         """Return the seconds since the last message, or since it was opened."""
         return (time.monotonic_ns() - self._last_ns) / 1e9
+
+    def _count_anew(self) -> None:
+        self.received = self.limited = self.stale = self.unwanted = 0
+        self.failed = self.encoded = self.lost = 0
+        self.bad.clear()
 
     def _on_info(self, msg: CameraInfo) -> None:
         self.info = msg

@@ -7,9 +7,11 @@ so that a slow map never delays a policy.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -143,12 +145,22 @@ class Pipeline:
 
     def receive(self, camera: Camera, arrival: Arrival) -> None:
         """Store a message in the place of the camera's last one."""
-        if not camera.accepts(arrival, self._max_rate_hz(camera.name)):
-            return
         if not self._sync:
-            self._arrived.put(camera.name, {camera.name: arrival})
+            self._serve(camera.name, {camera.name: arrival})
         elif together := self._sync.put(camera.name, stamp_ns(arrival.msg), arrival):
-            self._arrived.put(_ALL, together)
+            self._serve(_ALL, together)
+
+    def _serve(self, sender: str, together: Mapping[str, Arrival]) -> None:
+        """Store pictures that belong together, if `max_rate_hz` of each allows it."""
+        cameras = [self._cameras[name] for name in together]
+        now_ns = time.monotonic_ns()
+        if not all(camera.limit.allows(now_ns) for camera in cameras):
+            for camera in cameras:
+                camera.limited += 1
+            return
+        for camera in cameras:
+            camera.limit.count(now_ns, self._max_rate_hz(camera.name))
+        self._arrived.put(sender, together)
 
     def _max_rate_hz(self, camera: str) -> float:
         rates = self._params.max_rate_hz
@@ -169,10 +181,11 @@ class Pipeline:
         self.latencies.add(watch.step_ms)
         features: dict[str, Mapping[str, Features]] = {}
         for wanted, frames in batches.items():
-            features |= self._encode(frames, wanted)
+            for batch in _split(frames, self._encoder.max_batch):
+                features |= self._encode(batch, wanted)
         if features:
-            complete = _ALL in taken and len(features) == len(self._cameras)
-            self._rounds.put(Round(features, arrivals, complete))
+            complete = all(BACKBONE in features.get(name, ()) for name in self._cameras)
+            self._rounds.put(Round(features, arrivals, complete and _ALL in taken))
 
     def _wanted(self, name: str) -> frozenset[str]:
         wanted = self._outputs[name].wanted()
@@ -273,3 +286,10 @@ class Pipeline:
 
     def _age_ms(self, arrival: Arrival) -> float:
         return (self._clock.now().nanoseconds - stamp_ns(arrival.msg)) / 1e6
+
+
+def _split(frames: dict[str, Frame], size: int) -> Iterator[dict[str, Frame]]:
+    """Give batches of at most `size`."""
+    items = iter(frames.items())
+    while batch := dict(itertools.islice(items, size)):
+        yield batch
