@@ -10,16 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rclpy
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from theia_ros.errors import TheiaRosError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 1 << 29
+_SIGNALS_S = 0.2
 
 
 def keep_large_buffers() -> None:
@@ -34,6 +38,22 @@ def keep_large_buffers() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
+def _on_signals(handler: Callable[..., None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _stop(*_: object) -> None:
+    """End what runs, also a node that is just loading its model."""
+    _on_signals(_ignore)
+    raise KeyboardInterrupt
+
+
+def _ignore(*_: object) -> None:
+    """Let no second Ctrl-C, which `ros2 launch` sends, break into the shutdown."""
+    # Not SIG_IGN: python complains when that replaces the handler of a signal on its way.
+
+
 def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """Spin a node until it is asked to stop, and return the exit status.
 
@@ -44,14 +64,20 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     keep_large_buffers()
     node = None
     try:
-        # Signals shut the context down, which ends `spin`.
-        rclpy.init(args=args)
+        _on_signals(_stop)
+        # rclpy's own handlers would shut ROS down under a node that is publishing.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
+        # Python serves signals between callbacks: let there be some.
+        node.create_timer(_SIGNALS_S, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except rclpy._rclpy_pybind11.UnknownROSArgsError as exc:
+        sys.stderr.write(f'{Path(sys.argv[0]).name}: unknown ROS arguments: {exc}\n')
+        return 2
     except (
         TheiaRosError,
         InvalidParameterTypeException,
@@ -62,8 +88,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
         sys.stderr.write(f'{Path(sys.argv[0]).name}: {line}\n')
         return 2
     finally:
-        # A second Ctrl-C, which `ros2 launch` sends, must not break into the shutdown.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _on_signals(_ignore)
         if node:
             node.destroy_node()
         rclpy.try_shutdown()

@@ -13,8 +13,13 @@ from rcl_interfaces.msg import FloatingPointRange
 from rcl_interfaces.msg import IntegerRange
 from rcl_interfaces.msg import ParameterDescriptor
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.exceptions import NameValidationException
+from rclpy.exceptions import ParameterUninitializedException
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.validate_full_topic_name import validate_full_topic_name
+from rclpy.validate_topic_name import validate_topic_name
 
 from theia_ros.errors import ParameterError
 from theia_ros.params import make
@@ -44,9 +49,26 @@ def read(node: Node) -> NodeParams:
     """Return the parameters of a node.
 
     Raises:
-        ParameterError: A value is outside its limits, or values do not fit each other.
+        ParameterError: A value is outside its limits, or values do not fit each other, or no
+            topic can be called so.
     """
-    return make(NodeParams, {f.name: node.get_parameter(f.name).value for f in fields(NodeParams)})
+    params = make(NodeParams, {f.name: _value(node, f.name) for f in fields(NodeParams)})
+    for topic in params.image_topics:
+        try:
+            validate_topic_name(topic)
+            full = expand_topic_name(topic, node.get_name(), node.get_namespace())
+            validate_full_topic_name(full)
+        except (NameValidationException, ValueError) as exc:
+            line = str(exc).partition('\n')[0].rstrip(':')
+            raise ParameterError(f'image topic {topic!r}: {line}') from exc
+    return params
+
+
+def _value(node: Node, name: str) -> Any:
+    try:
+        return node.get_parameter(name).value
+    except ParameterUninitializedException:
+        return []  # an empty list, which has no type in a parameter file
 
 
 def watch(
