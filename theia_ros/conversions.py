@@ -8,6 +8,7 @@ only `array.array` through.
 from __future__ import annotations
 
 import array
+import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -44,6 +45,9 @@ DTYPES: Mapping[str, tuple[int, str]] = {
     'float16': (FeatureTensor.FLOAT16, '<f2'),
 }
 """Of published features: constant of the message, and numpy's name, little endian."""
+
+_MOST_AXES = 32
+"""That every numpy can handle."""
 
 
 def _cv2() -> Any:
@@ -362,9 +366,13 @@ def tokens_from_message(msg: FeatureTensor) -> NDArray[Any]:
     if msg.dtype not in names:
         raise FrameError('dtype', f'dtype {msg.dtype} is not one of {sorted(names)}')
     data = np.frombuffer(msg.data, np.uint8)
-    needed = int(np.prod(msg.shape)) * np.dtype(names[msg.dtype]).itemsize
+    shape = list(msg.shape)
+    if len(shape) > _MOST_AXES:
+        raise FrameError('shape', f'shape has {len(shape)} axes; expected {_MOST_AXES} or fewer')
+    needed = math.prod(shape) * np.dtype(names[msg.dtype]).itemsize
     if data.size != needed:
-        raise FrameError(
-            'short', f'data has {data.size} bytes; shape {list(msg.shape)} needs {needed}'
-        )
-    return data.view(names[msg.dtype]).reshape(tuple(msg.shape))
+        raise FrameError('short', f'data has {data.size} bytes; shape {shape} needs {needed}')
+    try:
+        return data.view(names[msg.dtype]).reshape(shape)
+    except ValueError as exc:  # no numbers, and an axis that is too long for them
+        raise FrameError('shape', f'shape {shape}: {exc}') from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,10 @@ from theia_ros.errors import FrameError
 _8_BIT = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 
 _CAMERA_FORMATS = ('JPEG', 'PNG')
+_MOST_PIXELS = 1 << 26
+"""Of a camera's picture, 8192x8192; decoding takes some seven bytes for each."""
+_MOST_PIXELS_PER_BYTE = 8 * 1032
+"""No deflated byte becomes more than 1032 bytes, and none of these holds more than 8 pixels."""
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -33,14 +38,23 @@ def decode_rgb(data: bytes | bytearray | memoryview) -> NDArray[np.uint8]:
     Raises:
         FrameError: It is no such image, or a damaged one, or its pixels are of another type.
     """
-    return _decode(io.BytesIO(data), _CAMERA_FORMATS, f'image of {len(data)} bytes')
+    most = min(_MOST_PIXELS, _MOST_PIXELS_PER_BYTE * len(data))
+    return _decode(io.BytesIO(data), _CAMERA_FORMATS, f'image of {len(data)} bytes', most)
 
 
 def _decode(
-    file: Path | io.BytesIO, formats: tuple[str, ...] | None, name: str
+    file: Path | io.BytesIO,
+    formats: tuple[str, ...] | None,
+    name: str,
+    most_pixels: float = math.inf,
 ) -> NDArray[np.uint8]:
     try:
         with Image.open(file, formats=formats) as image:
+            # Before memory is taken for what a damaged header claims.
+            if image.width * image.height > most_pixels:
+                raise FrameError(
+                    'size', f'{name} claims {image.width}x{image.height} pixels; too many for it'
+                )
             if image.mode.startswith('I;16'):
                 grey = (np.asarray(image) >> 8).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
@@ -53,5 +67,8 @@ def _decode(
     except UnidentifiedImageError as exc:
         known = f'expected {" or ".join(formats)}' if formats else 'Pillow knows no such format'
         raise FrameError('format', f'{name} is no image: {known}') from exc
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
-        raise FrameError('decode', f'{name} cannot be decoded: {exc}') from exc
+    except FrameError:
+        raise
+    except Exception as exc:  # a damaged file leads Pillow to nearly every kind there is
+        what = ' '.join(str(exc).split()) or type(exc).__name__
+        raise FrameError('decode', f'{name} cannot be decoded: {what}') from exc

@@ -32,5 +32,6 @@ def scale_intrinsics(
             [0.0, 0.0, 1.0],
         ]
     )
-    scaled: NDArray[np.float64] = scale @ matrix
+    with np.errstate(over='ignore', invalid='ignore'):  # as IEEE 754 has it
+        scaled: NDArray[np.float64] = scale @ matrix
     return scaled
