@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from theia_ros.catalog import TEACHERS
 from theia_ros.engine import BACKENDS
 from theia_ros.engine import Engine
 from theia_ros.engine import open_engine
+from theia_ros.engine.choose import no_tensorrt
 from theia_ros.errors import EngineError
 from theia_ros.params import EncoderParams
 from theia_ros.preprocess import prepare
@@ -21,16 +23,35 @@ from theia_ros.preprocess import prepare
 RULE = synthetic.golden_rule
 ALL = ('theia', *TEACHERS)
 
+
+def lacking(precision: str) -> str:
+    if not find_spec('openvino'):
+        return 'openvino is not installed'
+    from theia_ros.engine import openvino_engine
+
+    return openvino_engine.lacking(precision)
+
+
 CUDA = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device'),
 ]
+OPENVINO = pytest.mark.skipif(not find_spec('openvino'), reason='openvino is not installed')
+BF16_CPU = pytest.mark.skipif(bool(lacking('bf16')), reason=lacking('bf16') or 'it can')
+FP16_CPU = pytest.mark.skipif(bool(lacking('fp16')), reason=lacking('fp16') or 'it can')
+TENSORRT = pytest.mark.skipif(bool(no_tensorrt()), reason=no_tensorrt() or 'it is there')
 ENGINES = [
     pytest.param(('fake', 'fp32', 'auto'), id='fake'),
     pytest.param(('torch', 'fp32', 'cpu'), id='torch-cpu-fp32'),
     pytest.param(('torch', 'bf16', 'cpu'), id='torch-cpu-bf16'),
+    pytest.param(('openvino', 'fp32', 'cpu'), id='openvino-fp32', marks=[OPENVINO]),
+    pytest.param(('openvino', 'bf16', 'cpu'), id='openvino-bf16', marks=[OPENVINO, BF16_CPU]),
+    pytest.param(('openvino', 'fp16', 'cpu'), id='openvino-fp16', marks=[OPENVINO, FP16_CPU]),
     pytest.param(('torch', 'fp32', 'cuda'), id='torch-cuda-fp32', marks=CUDA),
     pytest.param(('torch', 'fp16', 'cuda'), id='torch-cuda-fp16', marks=CUDA),
+    pytest.param(('torch', 'bf16', 'cuda'), id='torch-cuda-bf16', marks=CUDA),
+    pytest.param(('tensorrt', 'fp32', 'cuda'), id='tensorrt-fp32', marks=[*CUDA, TENSORRT]),
+    pytest.param(('tensorrt', 'fp16', 'cuda'), id='tensorrt-fp16', marks=[*CUDA, TENSORRT]),
 ]
 PIXELS = prepare([RULE.image(n) for n in ('noise_224', 'scene_480x640', 'gray_224')], 'official')
 # Smallest cosine of a token to the float32 reference, by precision.
@@ -107,7 +128,7 @@ class TestEveryEngine:
             assert smallest_cosine(tensor.cpu(), reference[name]) >= COSINE[engine.precision], name
 
 
-@pytest.mark.parametrize('params', ENGINES[:2])
+@pytest.mark.parametrize('params', ENGINES)
 def test_closing_twice_is_harmless(params, folder: Path) -> None:
     backend, precision, device = params
     engine = open_engine(

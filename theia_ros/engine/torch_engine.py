@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from theia_ros.engine.parts_engine import check_batch
+from theia_ros.engine.parts_engine import first_line
+from theia_ros.engine.precision import in_precision
 from theia_ros.errors import EngineError
 from theia_ros.model import TheiaModel
-
-_DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 class TorchEngine:
@@ -20,39 +21,38 @@ class TorchEngine:
 
     backend = 'torch'
     fingerprint = ''
-    max_batch = 64
 
-    def __init__(self, model: TheiaModel, device: str, precision: str) -> None:
-        """Move the model to its device.
+    def __init__(
+        self, model: TheiaModel, device: torch.device, precision: str, max_batch: int
+    ) -> None:
+        """Bring the model to its device and precision.
 
         Args:
-            model: In float32; the engine takes it over.
-            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            model: In float32, on the CPU; it is left as it is.
+            device: See `find_device`.
             precision: `auto` is fp32.
-
-        Raises:
-            EngineError: There is no such device.
+            max_batch: Most pictures of one call.
         """
-        self.config = model.config
-        self._device = find_device(device)
+        self.config, self.max_batch = model.config, max_batch
         self.precision = 'fp32' if precision == 'auto' else precision
-        self._model: TheiaModel | None = model.to(self._device, _DTYPES[self.precision])
-        self.device = device_name(self._device)
+        self._device = device
+        self._model: TheiaModel | None = in_precision(model, self.precision).to(device)
+        self.device = device_name(device)
 
     def infer(self, pixels: NDArray[np.uint8], tensors: Collection[str]) -> dict[str, Tensor]:
         """Return the tensors that are asked for; see `Engine.infer`."""
         if self._model is None:
             raise EngineError('the engine is closed; open it again')
+        check_batch(len(pixels), self.max_batch)
         try:
             with torch.inference_mode():
                 on_device = torch.from_numpy(pixels).to(self._device)
-                found = {k: v.float() for k, v in self._model(on_device, tensors).items()}
+                found = self._model(on_device, tensors)
                 if self._device.type == 'cuda':
                     torch.cuda.synchronize(self._device)
         except RuntimeError as exc:  # torch's word for everything, out of memory included
-            first_line = str(exc).partition('\n')[0]
-            raise EngineError(f'torch failed on {self.device}: {first_line}') from exc
-        return found
+            raise EngineError(f'torch failed on {self.device}: {first_line(exc)}') from exc
+        return dict(found)
 
     def close(self) -> None:
         """Drop the model."""

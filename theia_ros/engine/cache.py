@@ -1,0 +1,157 @@
+"""Built engines on disk, which cannot be stale.
+
+The name of a file is a digest of everything that can make the engine in it wrong, and the file
+holds the same facts in full, with a checksum. What does not fit is not trusted: it is built
+again, and one line says why.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import tempfile
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from theia_ros.engine.base import Report
+from theia_ros.engine.engine_file import EngineKey
+from theia_ros.engine.engine_file import plain
+from theia_ros.engine.engine_file import read
+from theia_ros.engine.engine_file import read_header
+from theia_ros.engine.engine_file import Unusable
+from theia_ros.engine.engine_file import write
+from theia_ros.errors import EngineError
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar('T')
+
+
+class EngineCache:
+    """A folder of built parts, shared by any number of processes."""
+
+    def __init__(self, folder: Path, report: Report) -> None:
+        """Use a folder, which is made when it is first written to.
+
+        Args:
+            folder: May be missing, read-only or full; engines are then built every time.
+            report: Is told why something is built, and whom it waits for.
+        """
+        self.folder = folder
+        self._report = report
+        self._warned = False
+
+    def obtain(self, key: EngineKey, build: Callable[[], bytes], load: Callable[[bytes], T]) -> T:
+        """Load a stored part, or build, store and load it.
+
+        Args:
+            key: Of the part.
+            build: Returns the part as bytes.
+            load: Takes the bytes.
+
+        Returns:
+            What `load` returns.
+
+        Raises:
+            EngineError: From `build` and `load`.
+        """
+        path = self.folder / key.file_name
+        with suppress(Unusable):
+            return self._load(path, key, load)
+        with self._locked(path):
+            # Another process may have built it meanwhile.
+            try:
+                return self._load(path, key, load)
+            except Unusable as exc:
+                self._report(f'{key.part}: building, {exc}')
+            payload = build()
+            loaded = load(payload)
+            self._store(path, key, payload)
+        return loaded
+
+    def _load(self, path: Path, key: EngineKey, load: Callable[[bytes], T]) -> T:
+        try:
+            payload = read(path, key)
+        except FileNotFoundError:
+            raise Unusable(self._why_missing(key)) from None
+        except OSError as exc:
+            raise Unusable(f'{path.name} cannot be read: {exc.strerror}') from exc
+        try:
+            return load(payload)
+        except EngineError as exc:
+            raise Unusable(f'{path.name} cannot be loaded: {exc}') from exc
+
+    def _why_missing(self, key: EngineKey) -> str:
+        """Say what differs from the newest engine of the same kind."""
+        older: list[tuple[float, Path]] = []
+        with suppress(OSError):
+            older = [(p.stat().st_mtime, p) for p in self.folder.glob(f'{key.kind}-*.engine')]
+        for _, path in sorted(older, reverse=True):
+            with suppress(Unusable, OSError):
+                stored, wanted = read_header(path)[0]['key'], plain(key)
+                changed = [name for name in wanted if stored.get(name) != wanted[name]]
+                if changed:
+                    return 'an older engine differs in ' + ', '.join(
+                        f'{name} ({_short(stored.get(name))}, now {_short(wanted[name])})'
+                        for name in changed
+                    )
+        return 'none is stored yet'
+
+    @contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
+        """Let one process at a time build a part; the kernel frees what a dead one held."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = path.with_suffix('.lock').open('w')
+        except OSError as exc:
+            self._cannot_write(exc)
+            yield
+            return
+        with file:
+            try:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    self._report(f'waiting for another process that builds {path.name}')
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                # Nobody else writes to this name now: whoever did, died.
+                for left in self.folder.glob(f'{path.stem}.*.part'):
+                    left.unlink(missing_ok=True)
+            except OSError as exc:  # a file system without locks
+                self._cannot_write(exc)
+            yield
+
+    def _store(self, path: Path, key: EngineKey, payload: bytes) -> None:
+        temporary = None
+        try:
+            with tempfile.NamedTemporaryFile(
+                dir=self.folder, prefix=f'{path.stem}.', suffix='.part', delete=False
+            ) as file:
+                temporary = Path(file.name)
+                write(file.fileno(), key, payload)
+            temporary.replace(path)
+        except OSError as exc:
+            self._cannot_write(exc)
+        finally:
+            if temporary:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+
+    def _cannot_write(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            _LOG.warning(
+                'engines cannot be stored in %s (%s): they are built again at every start; '
+                'parameter engine_cache names another folder',
+                self.folder,
+                error.strerror,
+            )
+
+
+def _short(value: object) -> str:
+    text = str(value) or 'none'
+    return text if len(text) <= 40 else f'{text[:16]}...{text[-16:]}'

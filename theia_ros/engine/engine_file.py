@@ -1,0 +1,128 @@
+"""The files that hold built engines: what made them, a checksum, and the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_MAGIC = b'theia_ros engine, format 1\n'
+_MOST_HEADER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """Everything that makes a built part unusable when it changes.
+
+    Attributes:
+        model: Name of the model, for people.
+        weights_sha256: Of the file with the weights.
+        code: Version of the model's arithmetic in this package.
+        part: The tensor that the part gives.
+        image_hw: Rows and columns of the model's input.
+        max_batch: The engine takes batches of 1 to this.
+        backend: What compiles and runs it, flavour included.
+        precision: Its arithmetic.
+        settings: Of the compiler, as JSON.
+        device: GPU and compute capability, or CPU.
+        features: Instruction sets of the CPU.
+        driver: Of the GPU.
+        cuda: Version that torch was built with.
+        torch: Version; it exports the model.
+        compiler: Version of what builds the engine.
+        runtime: Version of what runs it.
+    """
+
+    model: str
+    weights_sha256: str
+    code: str
+    part: str
+    image_hw: tuple[int, int]
+    max_batch: int
+    backend: str
+    precision: str
+    settings: str
+    device: str
+    features: str
+    driver: str
+    cuda: str
+    torch: str
+    compiler: str
+    runtime: str
+
+    @property
+    def digest(self) -> str:
+        """Sha256 over all of it, hexadecimal."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def kind(self) -> str:
+        """What engines of one purpose share, as the readable front of their file names."""
+        model = re.sub(r'[^\w.-]+', '_', self.model)[-80:]
+        return f'{model}-{self.part}-{self.backend}-{self.precision}-b{self.max_batch}'
+
+    @property
+    def file_name(self) -> str:
+        """Readable for people, and a digest for certainty."""
+        return f'{self.kind}-{self.digest[:16]}.engine'
+
+
+class Unusable(Exception):
+    """A stored engine is not there, or not to be trusted; its text says why."""
+
+
+def write(descriptor: int, key: EngineKey, payload: bytes) -> None:
+    """Write an engine file and wait until it is on the disk.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    checksum = hashlib.sha256(payload).hexdigest()
+    header = json.dumps({'key': asdict(key), 'bytes': len(payload), 'sha256': checksum}).encode()
+    with os.fdopen(os.dup(descriptor), 'wb') as file:
+        file.write(_MAGIC + len(header).to_bytes(8, 'little') + header)
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path, key: EngineKey) -> bytes:
+    """Read the engine of a file that was written for `key`, whole and unchanged."""
+    header, start = read_header(path)
+    if header.get('key') != plain(key):
+        raise Unusable(f'{path.name} holds another engine')
+    with path.open('rb') as file:
+        file.seek(start)
+        payload = file.read()
+    if len(payload) != header.get('bytes'):
+        raise Unusable(f'{path.name} is cut off or too long')
+    if hashlib.sha256(payload).hexdigest() != header.get('sha256'):
+        raise Unusable(f'{path.name} is damaged')
+    return payload
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the header of an engine file and where its payload begins."""
+    with path.open('rb') as file:
+        magic = file.read(len(_MAGIC))
+        size = int.from_bytes(file.read(8), 'little')
+        if magic != _MAGIC or size > _MOST_HEADER_BYTES:
+            raise Unusable(f'{path.name} is no engine file of this format')
+        try:
+            header = json.loads(file.read(size))
+        except ValueError:
+            raise Unusable(f'{path.name} is damaged') from None
+        if not isinstance(header, dict) or not isinstance(header.get('key'), dict):
+            raise Unusable(f'{path.name} is damaged')
+        return header, file.tell()
+
+
+def plain(key: EngineKey) -> dict[str, Any]:
+    """Return a key as it comes back from JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(key)))
+    return plain

@@ -1,0 +1,136 @@
+"""OpenVINO, the fast engine on a CPU."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import openvino
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from theia_ros.engine import machine
+from theia_ros.engine.parts_engine import first_line
+from theia_ros.engine.parts_engine import on_host
+from theia_ros.engine.parts_engine import Runner
+from theia_ros.engine.parts_engine import Walk
+from theia_ros.engine.torch_engine import device_name
+from theia_ros.errors import EngineError
+from theia_ros.model import TheiaModel
+from theia_ros.params import EncoderParams
+
+_DEVICE = 'CPU'
+_NAMES = {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16'}
+
+
+@cache
+def _core() -> Any:
+    return openvino.Core()
+
+
+def lacking(precision: str) -> str:
+    """Say why this CPU cannot compute in a precision; empty if it can."""
+    able = _core().get_property(_DEVICE, 'OPTIMIZATION_CAPABILITIES')
+    if precision.upper() in able:
+        return ''
+    has = ', '.join(p for p in _NAMES if p.upper() in able)
+    return f'OpenVINO on {machine.cpu_name()} computes in {has}, not in {precision}'
+
+
+class OpenvinoCompiler:
+    """Compile parts for the CPU of this machine."""
+
+    backend = 'openvino'
+
+    def __init__(self, precision: str) -> None:
+        """Choose the arithmetic.
+
+        Args:
+            precision: `auto` is fp32.
+
+        Raises:
+            EngineError: The CPU has no such arithmetic.
+        """
+        self.precision = 'fp32' if precision == 'auto' else precision
+        if reason := lacking(self.precision):
+            raise EngineError(f'{reason}; use precision auto')
+        self.device = device_name(torch.device('cpu'))
+        # OpenVINO lowers the precision by itself and keeps normalisations and softmax above it.
+        self._settings = {
+            'PERFORMANCE_HINT': 'LATENCY',
+            'INFERENCE_PRECISION_HINT': _NAMES[self.precision],
+        }
+
+    def facts(self) -> Mapping[str, str]:
+        """Return what built parts depend on; see `Compiler`."""
+        return {
+            'settings': json.dumps(self._settings, sort_keys=True),
+            'device': machine.cpu_name(),
+            'features': machine.cpu_features(),
+            'driver': '',
+            'cuda': '',
+            'compiler': f'openvino {openvino.__version__}',
+            'runtime': f'openvino {openvino.__version__}',
+        }
+
+    def prepare(self, model: TheiaModel) -> TheiaModel:
+        """Return the model itself; see `Compiler`."""
+        return model
+
+    def build(self, program: ExportedProgram, max_batch: int) -> bytes:
+        """Return a compiled blob; see `Compiler`."""
+        with warnings.catch_warnings():
+            # Its converter uses what torch has deprecated.
+            warnings.simplefilter('ignore')
+            converted = openvino.convert_model(program)
+        shape = converted.input().get_partial_shape()
+        example = program.example_inputs[0][0]
+        shape[0] = openvino.Dimension(1, max_batch)
+        for axis, size in enumerate(example.shape[1:], 1):
+            shape[axis] = size
+        converted.reshape(shape)
+        compiled = _core().compile_model(converted, _DEVICE, self._settings | _here())
+        used = compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()
+        if used != _NAMES[self.precision]:
+            raise EngineError(f'OpenVINO computes in {used} though {self.precision} was asked for')
+        blob: bytes = compiled.export_model().getvalue()
+        return blob
+
+    def load(self, payload: bytes) -> OpenvinoRunner:
+        """Load a compiled blob; see `Compiler`."""
+        try:
+            compiled = _core().import_model(io.BytesIO(payload), _DEVICE, self._settings | _here())
+        except RuntimeError as exc:
+            raise EngineError(f'OpenVINO cannot load the engine: {first_line(exc)}') from exc
+        return OpenvinoRunner(compiled)
+
+    def walk(self, runners: Mapping[str, Runner], params: EncoderParams) -> Walk:
+        """Run the parts on the host; see `Compiler`."""
+        return on_host(runners)
+
+
+class OpenvinoRunner:
+    """Run a compiled part on memory that torch owns, without copies."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._row_shape = [d.get_length() for d in list(compiled.output().get_partial_shape())[1:]]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return what the part makes of a batch; see `Runner`."""
+        y = torch.empty(len(x), *self._row_shape)
+        self._request.set_input_tensor(openvino.Tensor(x.numpy(), shared_memory=True))
+        self._request.set_output_tensor(openvino.Tensor(y.numpy(), shared_memory=True))
+        self._request.infer()
+        return y
+
+
+def _here() -> dict[str, Any]:
+    """Return settings of the moment, which built parts do not depend on."""
+    # Pinned threads of two processes would all sit on the first cores.
+    return {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'ENABLE_CPU_PINNING': False}
