@@ -37,6 +37,8 @@ FORBIDDEN: dict[str, set[str]] = {
     'cli.py': PLAIN | {'numpy'},
     'conversions.py': ROS | TORCH,
     'nodes/': TORCH,
+    'soak/': TORCH,
+    'soak/figures.py': PLAIN,
     'demo/': TORCH,
     'demo/model.py': PLAIN,
     'demo/dinov2.py': PLAIN,
