@@ -42,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
             f'{sys.prefix} was made by scripts/setup, but {" and ".join(_MISSING)} cannot be '
             'imported; run scripts/setup again'
         )
+    # Imported by the generated messages, at their first use.
+    config.addinivalue_line('filterwarnings', "ignore:module 'sre_:DeprecationWarning:lark")
 
 
 class _WithoutRos(pytest.Module):
