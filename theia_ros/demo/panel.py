@@ -75,9 +75,13 @@ class Video:
         self._container = av.open(str(path), 'w')
         self._stream = None
         self._start_ns: int | None = None
+        self._shown_ms = -1
 
     def add(self, rgb: Rgb, stamp_ns: int) -> None:
-        """Add a frame, (H, W, 3) with the size of the first, shown at `stamp_ns`."""
+        """Add a frame, (H, W, 3) with the size of the first, shown at `stamp_ns`.
+
+        One that is not a millisecond later than the last, as when the clock was set, is left out.
+        """
         import av
 
         if self._stream is None:
@@ -87,10 +91,14 @@ class Video:
             stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
             stream.options = {'preset': 'ultrafast', 'crf': '20'}
             self._stream, self._start_ns = stream, stamp_ns
+        shown_ms = (stamp_ns - self._start_ns) // 1_000_000
+        if shown_ms <= self._shown_ms:
+            return
+        self._shown_ms = shown_ms
         picture = av.VideoFrame.from_ndarray(
             np.ascontiguousarray(rgb[: self._stream.height, : self._stream.width]), 'rgb24'
         )
-        picture.pts = (stamp_ns - self._start_ns) // 1_000_000
+        picture.pts = shown_ms
         picture.time_base = Fraction(1, 1000)
         self._container.mux(self._stream.encode(picture))
 
