@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import subprocess
 import sys
 import time
@@ -58,7 +59,7 @@ def main() -> int:
     )
     parser.add_argument('--output', type=Path, default=Path('demo_output'), metavar='FOLDER')
     args = parser.parse_args()
-    if args.seconds <= 0:
+    if not 0 < args.seconds < math.inf:
         parser.error(f'--seconds is {args.seconds}; use more than 0')
     try:
         run(args)
