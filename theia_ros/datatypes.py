@@ -187,6 +187,7 @@ class Provenance:
         device: What it runs on.
         versions: Of the libraries that take part.
         tensors: All that the encoder can give.
+        notes: What people should know: why a backend was chosen, what was fallen back to.
     """
 
     recipe: Recipe
@@ -196,3 +197,4 @@ class Provenance:
     device: str
     versions: Mapping[str, str]
     tensors: tuple[TensorInfo, ...]
+    notes: tuple[str, ...] = ()

@@ -19,9 +19,7 @@ import numpy as np
 from torch import Tensor
 
 import theia_ros
-from theia_ros import checkpoint
 from theia_ros.catalog import BACKBONE
-from theia_ros.catalog import find_model
 from theia_ros.catalog import IMAGE_PX
 from theia_ros.catalog import PATCH_PX
 from theia_ros.catalog import TEACHERS
@@ -33,13 +31,16 @@ from theia_ros.datatypes import Provenance
 from theia_ros.datatypes import Recipe
 from theia_ros.datatypes import TensorInfo
 from theia_ros.decoders import open_decoders
-from theia_ros.engine import Engine
-from theia_ros.engine import open_engine
+from theia_ros.engine import log_stage
+from theia_ros.engine import machine
+from theia_ros.engine import Report
 from theia_ros.errors import ParameterError
 from theia_ros.model import CODE_VERSION
 from theia_ros.model import reduce
 from theia_ros.model import TOKEN_LAYOUT
 from theia_ros.params import EncoderParams
+from theia_ros.parity import open_checked
+from theia_ros.parity import Opened
 from theia_ros.preprocess import covered_region
 from theia_ros.preprocess import prepare
 from theia_ros.timing import Stopwatch
@@ -80,16 +81,22 @@ class Encoder:
         max_batch: Most pictures of one call.
     """
 
-    def __init__(self, params: EncoderParams) -> None:
-        """Load the model, open the engine and encode a first picture.
+    def __init__(self, params: EncoderParams, report: Report = log_stage) -> None:
+        """Load the model, open the engine, compare it and encode a first picture.
+
+        Args:
+            params: What to make it from.
+            report: Is told what is being done; the first start may build for minutes.
 
         Raises:
-            EngineError: The backend or the device cannot be had.
+            EngineError: The backend or the device cannot be had, or the engine is too far from
+                the float32 reference.
             ParameterError: The model is unknown.
             WeightsError: The model, or a part of it, is missing or does not fit.
         """
         self.params = params
-        self._engine = open_engine(params)
+        opened = open_checked(params, report)
+        self._engine = opened.engine
         self._decoders = {
             name: decoder
             for decoder in open_decoders(self._engine.config, params)
@@ -100,7 +107,7 @@ class Encoder:
         self.max_batch = self._engine.max_batch
         # The first picture of an engine is slow; let it not be the camera's.
         blank = Frame(np.zeros((IMAGE_PX, IMAGE_PX, 3), np.uint8))
-        self.provenance = _provenance(params, self._engine, self.encode([blank], self.tensors)[0])
+        self.provenance = _provenance(params, opened, self.encode([blank], self.tensors)[0])
 
     def encode(self, frames: Sequence[Frame], outputs: Collection[str]) -> list[Encoded]:
         """Encode pictures as one batch.
@@ -226,11 +233,18 @@ def _grid_hw(tensor: str, pixels_hw: tuple[int, int]) -> tuple[int, int]:
     return pixels_hw[0] // PATCH_PX, pixels_hw[1] // PATCH_PX
 
 
-def _provenance(params: EncoderParams, engine: Engine, encoded: Encoded) -> Provenance:
+# What computes beside torch, as it is called on the package index.
+_RUNTIMES = {
+    'openvino': ('openvino',),
+    'tensorrt': ('torch-tensorrt', 'torch-tensorrt-rtx', 'tensorrt', 'tensorrt-rtx-cu13'),
+}
+
+
+def _provenance(params: EncoderParams, opened: Opened, encoded: Encoded) -> Provenance:
     """Tell where the numbers come from; `encoded` is of any picture, with every tensor."""
-    fake = engine.backend == 'fake'
+    engine = opened.engine
     recipe = Recipe(
-        weights_sha256='' if fake else checkpoint.weights_sha256(find_model(params.model)),
+        weights_sha256=opened.weights_sha256,
         code=CODE_VERSION,
         preprocessing=params.preprocessing,
         reduction=params.reduction,
@@ -248,9 +262,19 @@ def _provenance(params: EncoderParams, engine: Engine, encoded: Encoded) -> Prov
             'theia_ros': theia_ros.__version__,
             'python': platform.python_version(),
             **{name: version(name) for name in ('torch', 'numpy', 'pillow')},
+            **machine.versions(*_RUNTIMES.get(engine.backend, ())),
         },
         tensors=tuple(
             TensorInfo(name, features.tokens.shape, features.grid_hw)
+            if not (parity := opened.parity.get(name))
+            else TensorInfo(
+                name,
+                features.tokens.shape,
+                features.grid_hw,
+                parity.cosine,
+                parity.max_abs_error,
+            )
             for name, features in encoded.features.items()
         ),
+        notes=opened.notes,
     )

@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import cached_property
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch.export import ExportedProgram
 
-from theia_ros.catalog import cache_folder
 from theia_ros.catalog import IMAGE_PX
 from theia_ros.engine.base import Report
 from theia_ros.engine.cache import EngineCache
+from theia_ros.engine.cache import folder_of
 from theia_ros.engine.engine_file import EngineKey
 from theia_ros.engine.parts_engine import first_line
 from theia_ros.engine.parts_engine import Runner
@@ -75,8 +74,7 @@ class PartsBuilder:
     ) -> None:
         self._compiler, self._source, self._params = compiler, source, params
         self._report = report
-        folder = Path(params.engine_cache).expanduser() if params.engine_cache else None
-        self.cache = EngineCache(folder or cache_folder() / 'engines', report)
+        self._cache = EngineCache(folder_of(params), report)
 
     def key(self, tensor: str) -> EngineKey:
         """Return everything that decides the part of a tensor."""
@@ -111,7 +109,7 @@ class PartsBuilder:
             key = self.key(tensor)
             digest.update(key.digest.encode())
             build = partial(self._build, tensor)
-            runners[tensor] = self.cache.obtain(key, build, self._compiler.load)
+            runners[tensor] = self._cache.obtain(key, build, self._compiler.load)
         return runners, digest.hexdigest()
 
     def _build(self, tensor: str) -> bytes:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from theia_ros.catalog import cache_folder
 from theia_ros.engine.base import Report
 from theia_ros.engine.engine_file import EngineKey
 from theia_ros.engine.engine_file import plain
@@ -25,6 +26,7 @@ from theia_ros.engine.engine_file import read_header
 from theia_ros.engine.engine_file import Unusable
 from theia_ros.engine.engine_file import write
 from theia_ros.errors import EngineError
+from theia_ros.params import EncoderParams
 
 _LOG = logging.getLogger(__name__)
 
@@ -150,6 +152,13 @@ class EngineCache:
                 self.folder,
                 error.strerror,
             )
+
+
+def folder_of(params: EncoderParams) -> Path:
+    """Return the folder that the parameters name for engines."""
+    if params.engine_cache:
+        return Path(params.engine_cache).expanduser()
+    return cache_folder() / 'engines'
 
 
 def _short(value: object) -> str:

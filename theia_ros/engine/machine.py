@@ -48,12 +48,13 @@ def gpu_driver() -> str:
     return ''
 
 
-def installed(*distributions: str) -> str:
-    """Return name and version of the first distribution that is installed; empty if none."""
+def versions(*distributions: str) -> dict[str, str]:
+    """Return the versions of those distributions that are installed."""
+    found = {}
     for name in distributions:
         with suppress(PackageNotFoundError):
-            return f'{name} {version(name)}'
-    return ''
+            found[name] = version(name)
+    return found
 
 
 def _read(path: Path) -> str:
