@@ -15,11 +15,11 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from theia_ros.engine import choose
 from theia_ros.engine import Engine
 from theia_ros.engine import log_stage
 from theia_ros.engine import open_engine
 from theia_ros.engine import Report
-from theia_ros.engine.choose import choose
 from theia_ros.engine.reference import pictures
 from theia_ros.engine.reference import reference
 from theia_ros.engine.source import Source

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Protocol
 
+from theia_ros.commands import build_engine
 from theia_ros.commands import encode
 from theia_ros.commands import fetch
 from theia_ros.commands import models
@@ -32,4 +33,9 @@ class Command(Protocol):
         """Do it and return the exit status; a `TheiaRosError` is reported by the caller."""
 
 
-COMMANDS: Mapping[str, Command] = {'encode': encode, 'models': models, 'fetch': fetch}
+COMMANDS: Mapping[str, Command] = {
+    'encode': encode,
+    'build-engine': build_engine,
+    'models': models,
+    'fetch': fetch,
+}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import TEACHERS
+from theia_ros.commands.stages import Stages
 from theia_ros.errors import ParameterError
 from theia_ros.params import choices
 from theia_ros.params import EncoderParams
@@ -80,8 +81,10 @@ def run(args: argparse.Namespace) -> int:
         reduction=args.reduce,
     )
     arrays: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+    with Stages() as report:
+        opened = Encoder(params, report)
     with (
-        Encoder(params) as encoder,
+        opened as encoder,
         tqdm(total=len(args.images), unit='image', delay=2, leave=False) as progress,
     ):
         unknown = next((name for name in names if name not in encoder.tensors), None)

@@ -32,7 +32,7 @@ from theia_ros.errors import EngineError
 from theia_ros.model import ModelConfig
 from theia_ros.params import EncoderParams
 
-__all__ = ['BACKENDS', 'Engine', 'Report', 'build', 'log_stage', 'open_engine']
+__all__ = ['BACKENDS', 'Engine', 'Report', 'build', 'choose', 'log_stage', 'open_engine']
 
 _LOG = logging.getLogger(__name__)
 

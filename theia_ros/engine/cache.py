@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -135,6 +136,7 @@ class EngineCache:
             ) as file:
                 temporary = Path(file.name)
                 write(file.fileno(), key, payload)
+            temporary.chmod(0o666 & ~_umask())  # as any file: not the builder's alone
             temporary.replace(path)
         except OSError as exc:
             self._cannot_write(exc)
@@ -159,6 +161,12 @@ def folder_of(params: EncoderParams) -> Path:
     if params.engine_cache:
         return Path(params.engine_cache).expanduser()
     return cache_folder() / 'engines'
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _short(value: object) -> str:
