@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import signal
@@ -16,7 +15,6 @@ from helpers.ros_peer import FAKE
 from helpers.ros_peer import image
 from helpers.ros_peer import jpeg
 from helpers.ros_peer import LATCHED
-from helpers.ros_peer import NodeProcess
 from helpers.ros_peer import numbers
 from helpers.ros_peer import Peer
 from helpers.ros_peer import SENSOR
@@ -38,26 +36,6 @@ FEATURES = '/theia/camera/features'
 STOP_S = 2.0
 """Promised time from a signal to the end of the process."""
 ATTEMPTS = 3
-
-
-@pytest.fixture
-def peer(domain):
-    with Peer(domain) as peer:
-        yield peer
-
-
-@pytest.fixture
-def start(domain, tmp_path):
-    """Start encoder nodes that end with the test."""
-    with contextlib.ExitStack() as stack:
-        count = iter(range(100))
-
-        def start(parameters=STARTED, *ros_args, **options):
-            folder = tmp_path / f'node_{next(count)}'
-            folder.mkdir()
-            return stack.enter_context(NodeProcess(folder, parameters, *ros_args, **options))
-
-        yield start
 
 
 def stamp(msg):
