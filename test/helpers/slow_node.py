@@ -25,8 +25,8 @@ open_fake = theia_ros.engine.BACKENDS['fake']
 class SlowEngine:
     """A fake engine, slower."""
 
-    def __init__(self, params):
-        self._fake = open_fake(params)
+    def __init__(self, *args):
+        self._fake = open_fake(*args)
         self._batches = 0
         end = time.monotonic() + OPEN_S
         print('the engine opens', flush=True)
@@ -44,7 +44,7 @@ class SlowEngine:
         return self._fake.infer(pixels, tensors)
 
 
-theia_ros.engine.BACKENDS = {'fake': SlowEngine, 'torch': theia_ros.engine.BACKENDS['torch']}
+theia_ros.engine.BACKENDS = {**theia_ros.engine.BACKENDS, 'fake': SlowEngine}
 
 if __name__ == '__main__':
     sys.exit(main())
