@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +27,7 @@ from theia_ros.errors import TheiaRosError
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 1 << 29
 _SIGNALS_S = 0.2
+_LONGEST_END_S = 1.6
 
 
 def keep_large_buffers() -> None:
@@ -54,6 +58,26 @@ def _ignore(*_: object) -> None:
     # Not SIG_IGN: python complains when that replaces the handler of a signal on its way.
 
 
+def _end_in_time() -> None:
+    """End the process soon after the first signal, also if a library does not come back by then.
+
+    Python serves a signal between two of its own steps, but building an engine, or a device that
+    hangs, may be one step of minutes. The system call that gets the signal wakes a thread.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        os.read(told, 1)
+        time.sleep(_LONGEST_END_S)
+        sys.stderr.write(f'{Path(sys.argv[0]).name}: ended in the middle of its work\n')
+        sys.stderr.flush()
+        os._exit(0)
+
+    threading.Thread(target=wait, name='end-in-time', daemon=True).start()
+
+
 def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """Spin a node until it is asked to stop, and return the exit status.
 
@@ -65,6 +89,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     node = None
     try:
         _on_signals(_stop)
+        _end_in_time()
         # rclpy's own handlers would shut ROS down under a node that is publishing.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
