@@ -59,17 +59,22 @@ def start(domain, tmp_path):
 
 @pytest.fixture
 def mood(tmp_path):
+    """The file that the engine obeys."""
     return tmp_path / 'mood'
 
 
-@pytest.fixture
-def moody(start, mood):
-    """An active node whose engine obeys the file `mood`."""
+def start_moody(start, mood):
     return start(
         SURE,
         command=(str(ros_peer.ROOT / 'test' / 'helpers' / 'moody_node.py'),),
         environment={'MOOD_FILE': str(mood)},
     )
+
+
+@pytest.fixture
+def moody(start, mood):
+    """A node whose engine obeys the file `mood`."""
+    return start_moody(start, mood)
 
 
 @contextlib.contextmanager
@@ -166,6 +171,37 @@ def test_bug_of_an_engine_comes_with_its_traceback(peer, moody, mood):
 
     moody.wait_for('ZeroDivisionError: division by zero')
     assert 'moody_node.py' in moody.said
+
+
+def test_engine_that_hangs(peer, moody, mood):
+    features = peer.collect(FeatureTensor, FEATURES)
+    camera = peer.publisher(Image, TOPIC, moody)
+    send_until(peer, camera, image(), lambda: features, 'features', moody)
+    mood.write_text('hang')
+    dropped = peer.counters('camera').get('dropped', 0)
+
+    # The newest still replaces the last, and diagnostics tell so.
+    send_until(
+        peer,
+        camera,
+        image(),
+        lambda: peer.counters('camera').get('dropped', 0) > dropped + 10,
+        'diagnostics beside an engine that hangs',
+        moody,
+    )
+
+    assert moody.stop(timeout_s=15.0) == 0  # the engine would take minutes
+    assert 'ended in the middle of its work' in moody.said
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['SIGINT', 'SIGTERM'])
+def test_signal_ends_a_node_whose_engine_is_being_built(start, mood, number):
+    mood.write_text('endless build')
+    moody = start_moody(start, mood)
+    moody.wait_for('the engine is built')
+
+    assert moody.stop(number, timeout_s=15.0) == 0
+    assert 'Traceback' not in moody.said
 
 
 # --- other processes stand still, go, or come back -----------------------------------------------
