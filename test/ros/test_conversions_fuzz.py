@@ -112,6 +112,14 @@ def assert_one_line(refusal):
     assert len(str(refusal).splitlines()) == 1
 
 
+def test_reading_out_of_bounds_would_be_seen():
+    four = np.zeros(4, np.uint8)
+    with no_read_out_of_bounds():
+        np.lib.stride_tricks.as_strided(four, (2, 2), (2, 1))
+        with pytest.raises(AssertionError, match=r'\(2, 3\)'):
+            np.lib.stride_tricks.as_strided(four, (2, 3), (2, 1))
+
+
 # --- raw images ----------------------------------------------------------------------------------
 
 
@@ -289,6 +297,7 @@ LIES = [
     pytest.param(png_header(13_000, 13_000, depth=16, kind=0), id='png-of-16-bits'),
     pytest.param(png_header(8_000, 8_000), id='png-of-64-megapixels'),
     pytest.param(png_header(1, 2**31 - 1), id='png-of-one-column'),
+    pytest.param(png_header(8_500, 8_500) + bytes(30_000), id='png-of-72-megapixels-and-30-kB'),
     pytest.param(jpeg_header(65_500, 65_500), id='jpeg-of-4290-megapixels'),
     pytest.param(jpeg_header(13_000, 13_000), id='jpeg-of-169-megapixels'),
     pytest.param(jpeg_header(8_000, 8_000), id='jpeg-of-64-megapixels'),
