@@ -5,8 +5,8 @@ what they mean stands there.
 """
 
 import os
+from typing import List  # noqa: UP035 (launch_ros of Humble knows no list[str])
 
-import yaml
 from launch import LaunchContext
 from launch import LaunchDescription
 from launch import LaunchDescriptionEntity
@@ -16,17 +16,21 @@ from launch.actions import SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare('theia_ros')
+STRINGS = List[str]  # noqa: UP006
 OVERRIDES = {
-    'model': 'Name of a model, or its folder.',
-    'backend': 'What runs the model.',
-    'precision': 'Arithmetic of the engine.',
-    'device': 'Where the model runs.',
-    'cameras': 'Names of the cameras, such as [front,wrist].',
-    'image_topics': 'Topics of the cameras, such as [/front/image_raw,/wrist/image_raw].',
+    'model': (str, 'Name of a model, or its folder.'),
+    'backend': (str, 'What runs the model.'),
+    'precision': (str, 'Arithmetic of the engine.'),
+    'device': (str, 'Where the model runs.'),
+    'cameras': (STRINGS, 'Names of the cameras, such as [front,wrist].'),
+    'image_topics': (STRINGS, 'Their topics, such as [/front/image_raw,/wrist/image_raw].'),
 }
+TYPES = {'autostart': bool, 'use_sim_time': bool}
+TYPES |= {name: kind for name, (kind, _) in OVERRIDES.items()}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -50,7 +54,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument('log_level', default_value='info', description='Of the node.'),
             *(
                 DeclareLaunchArgument(name, default_value='', description=f'{text} (Overrides.)')
-                for name, text in OVERRIDES.items()
+                for name, (_, text) in OVERRIDES.items()
             ),
             *_transport(),
             OpaqueFunction(function=_encoder),
@@ -73,7 +77,11 @@ def _encoder(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    names = [name for name in ('autostart', 'use_sim_time', *OVERRIDES) if value(name)]
+    overrides = {
+        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+        for name, kind in TYPES.items()
+        if value(name)
+    }
     return [
         Node(
             package='theia_ros',
@@ -81,7 +89,7 @@ def _encoder(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             name=value('name'),
             namespace=value('namespace'),
             output='screen',
-            parameters=[value('params_file'), {n: yaml.safe_load(value(n)) for n in names}],
+            parameters=[value('params_file'), overrides],
             arguments=['--ros-args', '--log-level', value('log_level')],
         )
     ]

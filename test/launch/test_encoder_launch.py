@@ -10,6 +10,7 @@ import sys
 import time
 import types
 from pathlib import Path
+from typing import List  # noqa: UP035 (launch_ros of Humble knows no list[str])
 
 import pytest
 import yaml
@@ -57,6 +58,10 @@ class PathJoinSubstitution(Remembered):
     pass
 
 
+class ParameterValue(Remembered):
+    pass
+
+
 class SetEnvironmentVariable(Remembered):
     pass
 
@@ -69,12 +74,9 @@ class LaunchDescription:
         return [entity for entity in self.entities if isinstance(entity, kind)]
 
 
-class LaunchConfiguration:
-    def __init__(self, name):
-        self._name = name
-
+class LaunchConfiguration(Remembered):
     def perform(self, context):
-        return context[self._name]
+        return context[self.given[0]]
 
 
 STAND_INS = {
@@ -94,6 +96,7 @@ STAND_INS = {
     },
     'launch_ros': {},
     'launch_ros.actions': {'Node': Node},
+    'launch_ros.parameter_descriptions': {'ParameterValue': ParameterValue},
     'launch_ros.substitutions': {'FindPackageShare': FindPackageShare},
 }
 SHARE = FindPackageShare('theia_ros')
@@ -120,6 +123,10 @@ def load(monkeypatch):
 
 def defaults(description):
     return {a.given[0]: a.named['default_value'] for a in description.of(DeclareLaunchArgument)}
+
+
+def override(name, kind):
+    return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
 
 def node_with(description, **arguments):
@@ -155,7 +162,9 @@ def test_node_is_started_with_the_parameter_file_alone(load):
     assert (node['package'], node['executable']) == ('theia_ros', 'encoder_node')
     assert (node['name'], node['namespace']) == ('theia', '')
     assert node['output'] == 'screen'
-    assert node['parameters'] == ['p', {'autostart': True, 'use_sim_time': False}]
+    first, overrides = node['parameters']
+    assert first == 'p'
+    assert overrides == {name: override(name, bool) for name in ('autostart', 'use_sim_time')}
     assert node['arguments'] == ['--ros-args', '--log-level', 'info']
 
 
@@ -174,14 +183,10 @@ def test_arguments_override_the_parameter_file(load):
 
     first, overrides = node['parameters']
     assert first == 'p'
-    assert overrides == {
-        'autostart': False,
-        'use_sim_time': False,
-        'model': '/a folder/tiny',
-        'backend': 'fake',
-        'cameras': ['front', 'wrist'],
-        'image_topics': ['/front/image_raw', 'wrist/compressed'],
-    }
+    # Types are given, so that a model called 123 or a camera called on stays a string.
+    kinds = {'autostart': bool, 'use_sim_time': bool, 'model': str, 'backend': str}
+    kinds |= {'cameras': List[str], 'image_topics': List[str]}  # noqa: UP006
+    assert overrides == {name: override(name, kind) for name, kind in kinds.items()}
     assert (node['name'], node['namespace']) == ('eyes', 'robot1')
     assert node['arguments'][-1] == 'debug'
 
