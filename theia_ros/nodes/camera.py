@@ -49,6 +49,7 @@ class Camera:
         stale: Not looked at, because of `max_age_ms`.
         unwanted: Not looked at, because nobody subscribes to an output.
         bad: Pictures that could not be used, by reason.
+        last_bad_ns: When the newest of them was found, by the steady clock.
         failed: Lost to an error of the engine.
         encoded: Pictures whose outputs were published.
         lost: Messages that the middleware lost before they arrived.
@@ -136,7 +137,7 @@ class Camera:
 
     def _count_anew(self) -> None:
         self.received = self.limited = self.stale = self.unwanted = 0
-        self.failed = self.encoded = self.lost = 0
+        self.failed = self.encoded = self.lost = self.last_bad_ns = 0
         self.bad.clear()
 
     def _on_info(self, msg: CameraInfo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from theia_ros.nodes.camera import Camera
 from theia_ros.nodes.pipeline import Pipeline
 from theia_ros.timing import Spread
 
+_BAD_NEWS_NS = 10_000_000_000
+"""How long a bad image is worth a warning."""
+
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
 def camera_status(
     node: str, camera: Camera, pipeline: Pipeline, spreads: Mapping[str, Spread], limit_s: float
 ) -> DiagnosticStatus:
-    """Tell how a camera does: WARN when it is silent or its pictures cannot be used.
+    """Tell how a camera does: WARN when it is silent or had bad pictures lately.
 
     Args:
         node: Name of the node.
@@ -36,7 +40,9 @@ def camera_status(
         level, message = WARN, f'no image on {camera.topic} for {silent_s:.0f} s'
     elif bad:
         reasons = ', '.join(f'{reason} {n}' for reason, n in camera.bad.items())
-        level, message = WARN, f'{bad} bad images: {reasons}'
+        message = f'{bad} bad images: {reasons}'
+        if time.monotonic_ns() - camera.last_bad_ns < _BAD_NEWS_NS:
+            level = WARN
     values: dict[str, object] = {
         'topic': camera.topic,
         'received': camera.received,

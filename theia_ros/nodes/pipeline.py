@@ -238,6 +238,7 @@ class Pipeline:
     def _refuse(self, camera: Camera, error: FrameError) -> None:
         """Count a bad picture, and tell the first of each kind."""
         camera.bad[error.reason] += 1
+        camera.last_bad_ns = time.monotonic_ns()
         if (camera.name, error.reason) not in self._warned:
             self._warned.add((camera.name, error.reason))
             self._warn(f'camera {camera.name}: {error}; further ones are counted in /diagnostics')
