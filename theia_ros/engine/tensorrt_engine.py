@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch_tensorrt
-from torch import Tensor
 from torch.export import ExportedProgram
 
 from theia_ros.engine import machine
@@ -20,6 +19,8 @@ from theia_ros.engine.cuda_walk import CudaWalk
 from theia_ros.engine.parts_engine import Runner
 from theia_ros.engine.parts_engine import Walk
 from theia_ros.engine.precision import in_precision
+from theia_ros.engine.tensorrt_runner import TensorrtRunner
+from theia_ros.engine.tensorrt_settings import as_arguments
 from theia_ros.engine.tensorrt_settings import settings
 from theia_ros.engine.torch_engine import device_name
 from theia_ros.errors import EngineError
@@ -106,44 +107,3 @@ class TensorrtCompiler:
         # TensorRT for RTX compiles kernels while it runs, which a recording would not see.
         graphs = params.cuda_graphs and not self.for_rtx
         return CudaWalk(runners, self._device, params.max_batch, graphs)
-
-
-class TensorrtRunner:
-    """Run a part on the current stream, from and to memory that torch owns."""
-
-    def __init__(self, trt: Any, engine: Any, device: torch.device) -> None:
-        """Prepare an engine with one input and one output.
-
-        Raises:
-            EngineError: There is no memory for it.
-        """
-        self._engine, self._device = engine, device  # the context needs the engine to live
-        self._context = engine.create_execution_context()
-        if self._context is None:
-            raise EngineError(f'TensorRT has no memory left on {device}')
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        inputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
-        (self._input,) = inputs
-        (self._output,) = (n for n in names if n not in inputs)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return what the part makes of a batch, once the stream is done; see `Runner`."""
-        context = self._context
-        if not context.set_input_shape(self._input, tuple(x.shape)):
-            raise EngineError(f'the TensorRT engine was not built for {tuple(x.shape)}')
-        y = torch.empty(tuple(context.get_tensor_shape(self._output)), device=self._device)
-        context.set_tensor_address(self._input, x.data_ptr())
-        context.set_tensor_address(self._output, y.data_ptr())
-        if not context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
-            raise EngineError('TensorRT could not run the engine; its own message stands above')
-        return y
-
-
-def as_arguments(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with the types that they name."""
-    arguments = dict(plain)
-    if 'enabled_precisions' in arguments:
-        arguments['enabled_precisions'] = {
-            getattr(torch, name) for name in plain['enabled_precisions']
-        }
-    return arguments

@@ -12,7 +12,10 @@ What changed, of what is used here:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 OLDEST = (2, 5)
 
@@ -51,6 +54,16 @@ def settings(version: str, precision: str) -> dict[str, Any]:
     # Products of float16 are summed in float32.
     chosen['use_fp32_acc'] = precision == 'fp16'
     return chosen
+
+
+def as_arguments(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the types that they name."""
+    arguments = dict(plain)
+    if 'enabled_precisions' in arguments:
+        arguments['enabled_precisions'] = {
+            getattr(torch, name) for name in plain['enabled_precisions']
+        }
+    return arguments
 
 
 def _parsed(version: str) -> tuple[int, int]:
