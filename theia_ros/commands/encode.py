@@ -44,8 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=choices('reduction'),
         help=f'of the tokens of {BACKBONE} (default: %(default)s: all patches)',
     )
-    parser.add_argument('--backend', default='auto', choices=choices('backend'))
-    parser.add_argument('--precision', default='auto', choices=choices('precision'))
+    # What is kept deserves the reference, though it is not the fastest.
+    parser.add_argument(
+        '--backend',
+        default='torch',
+        choices=choices('backend'),
+        help='what runs the model (default: %(default)s, which with fp32 is the reference)',
+    )
+    parser.add_argument(
+        '--precision',
+        default='fp32',
+        choices=choices('precision'),
+        help='arithmetic of the engine (default: %(default)s)',
+    )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--preprocessing', default='official', choices=choices('preprocessing'))
     parser.add_argument(
