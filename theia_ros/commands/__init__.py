@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Protocol
 
+from theia_ros.commands import bench
 from theia_ros.commands import build_engine
 from theia_ros.commands import encode
 from theia_ros.commands import fetch
@@ -36,6 +37,7 @@ class Command(Protocol):
 COMMANDS: Mapping[str, Command] = {
     'encode': encode,
     'build-engine': build_engine,
+    'bench': bench,
     'models': models,
     'fetch': fetch,
 }
