@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from helpers import synthetic
+
+from theia_ros.cli import main
+from theia_ros.commands.stages import Stages
+
+ROOT = Path(__file__).parents[3]
+needs_openvino = pytest.mark.skipif(not find_spec('openvino'), reason='openvino is not installed')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.write_model(tmp_path_factory.mktemp('one_head'), teachers=('clip',))
+
+
+def run(folder: Path, cache: Path, *more: str) -> int:
+    return main(['build-engine', '--model', str(folder), '--engine-cache', str(cache), *more])
+
+
+@needs_openvino
+def test_builds_what_is_asked_for(folder: Path, tmp_path: Path, capsys) -> None:
+    assert run(folder, tmp_path, '--backend', 'openvino', '--tensors', 'clip') == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f'{tmp_path}: clip for backend openvino, ')
+    stages = [line.split(' s  ')[1] for line in err.splitlines()]
+    assert stages == [
+        'clip: building, none is stored yet',
+        'clip: exporting',
+        'reading the weights',
+        'clip: compiling with openvino fp32',
+    ]
+    assert [p.name.split('-openvino')[0] for p in tmp_path.glob('*.engine')] == [
+        f'{folder.name}-clip'
+    ]
+    # The second time there is nothing to do.
+    assert run(folder, tmp_path, '--backend', 'openvino', '--tensors', 'clip') == 0
+    assert capsys.readouterr().err == ''
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    ('number', 'status'), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=['ctrl-c', 'kill']
+)
+def test_a_stopped_build_leaves_nothing(number, status, folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, '-u', '-m', 'theia_ros.cli', 'build-engine']
+    command += ['--model', str(folder), '--engine-cache', str(tmp_path), '--backend', 'openvino']
+    with subprocess.Popen(
+        command, cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if 'theia: exporting' in line:
+                break
+        process.send_signal(number)
+        rest = process.stderr.read()
+    assert process.returncode == status
+    assert 'Traceback' not in rest
+    assert {p.suffix for p in tmp_path.iterdir()} == {'.lock'}
+
+
+def test_a_backend_that_builds_nothing_says_so(folder: Path, tmp_path: Path, capsys) -> None:
+    assert run(folder, tmp_path, '--backend', 'torch') == 0
+    assert capsys.readouterr().out == 'backend torch builds no engines; nothing to do\n'
+
+
+def test_mistakes_are_one_line(folder: Path, tmp_path: Path, capsys) -> None:
+    assert run(folder, tmp_path, '--tensors', 'theia,clp') == 2
+    assert capsys.readouterr().err == (
+        f"theia-ros build-engine: {folder} has no tensor 'clp'; it has theia, clip\n"
+    )
+    assert run(folder, tmp_path, '--max-batch', '0') == 2
+    assert 'max_batch is 0; use 1 to 64' in capsys.readouterr().err
+    assert run(tmp_path / 'none', tmp_path) == 2
+    assert 'unknown model' in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_stages_are_lines_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    with Stages(0, stream) as report:
+        for stage in ('one', 'one', 'two'):
+            report(stage)
+    assert stream.getvalue() == '    0 s  one\n    0 s  two\n'
+
+
+def test_stages_share_a_line_on_a_terminal_and_leave_it_empty() -> None:
+    stream = Terminal()
+    with Stages(0, stream) as report:
+        report('a long stage')
+        report('short')
+    shown = stream.getvalue()
+    assert '\n' not in shown
+    assert '\r    0 s  a long stage\r    0 s  short       ' in shown
+    assert shown.endswith('\r')
+
+
+def test_what_is_quick_shows_nothing() -> None:
+    stream = io.StringIO()
+    with Stages(60, stream) as report:
+        report('quick')
+    assert stream.getvalue() == ''
+
+
+def test_a_stage_is_shown_once_the_delay_is_over() -> None:
+    stream = io.StringIO()
+    with Stages(0.1, stream) as report:
+        report('slow')
+        deadline = time.monotonic() + 10
+        while not stream.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert stream.getvalue().endswith(' s  slow\n')
