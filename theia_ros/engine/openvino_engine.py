@@ -6,6 +6,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,7 @@ from theia_ros.engine.parts_engine import first_line
 from theia_ros.engine.parts_engine import on_host
 from theia_ros.engine.parts_engine import Runner
 from theia_ros.engine.parts_engine import Walk
+from theia_ros.engine.precision import with_stepwise_norms
 from theia_ros.engine.torch_engine import device_name
 from theia_ros.errors import EngineError
 from theia_ros.model import TheiaModel
@@ -69,7 +71,7 @@ class OpenvinoCompiler:
     def facts(self) -> Mapping[str, str]:
         """Return what built parts depend on; see `Compiler`."""
         return {
-            'settings': json.dumps(self._settings, sort_keys=True),
+            'settings': json.dumps(self._settings | {'blobs': 'one, more'}, sort_keys=True),
             'device': machine.cpu_name(),
             'features': machine.cpu_features(),
             'driver': '',
@@ -79,21 +81,26 @@ class OpenvinoCompiler:
         }
 
     def prepare(self, model: TheiaModel) -> TheiaModel:
-        """Return the model itself; see `Compiler`."""
-        return model
+        """Return the model with sums that OpenVINO gets right; see `Compiler`."""
+        return with_stepwise_norms(model) if self.precision == 'fp32' else model
 
     def build(self, program: ExportedProgram, max_batch: int) -> bytes:
-        """Return a compiled blob; see `Compiler`."""
+        """Return compiled blobs, one after the other, each after its size; see `Compiler`.
+
+        One is for a single picture, which is a quarter to a third faster when its shape is known
+        while compiling; the other, if there is any, is for more.
+        """
         with warnings.catch_warnings():
             # Its converter uses what torch has deprecated.
             warnings.simplefilter('ignore')
             converted = openvino.convert_model(program)
-        shape = converted.input().get_partial_shape()
-        example = program.example_inputs[0][0]
-        shape[0] = openvino.Dimension(1, max_batch)
-        for axis, size in enumerate(example.shape[1:], 1):
-            shape[axis] = size
-        converted.reshape(shape)
+        row = list(program.example_inputs[0][0].shape[1:])
+        batches = [1] if max_batch == 1 else [1, openvino.Dimension(1, max_batch)]
+        blobs = [self._blob(converted.clone(), [batch, *row]) for batch in batches]
+        return b''.join(len(blob).to_bytes(8, 'little') + blob for blob in blobs)
+
+    def _blob(self, converted: Any, shape: Sequence[Any]) -> bytes:
+        converted.reshape(openvino.PartialShape(shape))
         compiled = _core().compile_model(converted, _DEVICE, self._settings | _here())
         used = compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()
         if used != _NAMES[self.precision]:
@@ -102,12 +109,15 @@ class OpenvinoCompiler:
         return blob
 
     def load(self, payload: bytes) -> OpenvinoRunner:
-        """Load a compiled blob; see `Compiler`."""
+        """Load compiled blobs; see `Compiler`."""
+        stream, compiled = io.BytesIO(payload), []
         try:
-            compiled = _core().import_model(io.BytesIO(payload), _DEVICE, self._settings | _here())
+            while size := int.from_bytes(stream.read(8), 'little'):
+                blob = io.BytesIO(stream.read(size))
+                compiled.append(_core().import_model(blob, _DEVICE, self._settings | _here()))
         except RuntimeError as exc:
             raise EngineError(f'OpenVINO cannot load the engine: {first_line(exc)}') from exc
-        return OpenvinoRunner(compiled)
+        return OpenvinoRunner(compiled[0], compiled[-1])
 
     def walk(self, runners: Mapping[str, Runner], params: EncoderParams) -> Walk:
         """Run the parts on the host; see `Compiler`."""
@@ -117,16 +127,18 @@ class OpenvinoCompiler:
 class OpenvinoRunner:
     """Run a compiled part on memory that torch owns, without copies."""
 
-    def __init__(self, compiled: Any) -> None:
-        self._request = compiled.create_infer_request()
-        self._row_shape = [d.get_length() for d in list(compiled.output().get_partial_shape())[1:]]
+    def __init__(self, for_one: Any, for_more: Any) -> None:
+        """Prepare compiled models of the same part for one picture and for more."""
+        self._for_one, self._for_more = (c.create_infer_request() for c in (for_one, for_more))
+        self._row_shape = [d.get_length() for d in list(for_one.output().get_partial_shape())[1:]]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what the part makes of a batch; see `Runner`."""
+        request = self._for_one if len(x) == 1 else self._for_more
         y = torch.empty(len(x), *self._row_shape)
-        self._request.set_input_tensor(openvino.Tensor(x.numpy(), shared_memory=True))
-        self._request.set_output_tensor(openvino.Tensor(y.numpy(), shared_memory=True))
-        self._request.infer()
+        request.set_input_tensor(openvino.Tensor(x.numpy(), shared_memory=True))
+        request.set_output_tensor(openvino.Tensor(y.numpy(), shared_memory=True))
+        request.infer()
         return y
 
 

@@ -176,3 +176,11 @@ def test_what_the_compiler_says_is_one_line(folder: Path, tmp_path: Path) -> Non
     ):
         open_engine(params)
     assert not list(tmp_path.glob('*.engine'))
+
+
+def test_float32_is_within_the_goldens_tolerances(stored: EncoderParams, folder: Path) -> None:
+    """As exact as torch, also after the wide normalisations of a 64 by 64 head."""
+    reference = open_engine(EncoderParams(model=str(folder), backend='torch', device='cpu'))
+    ours, theirs = (e.infer(pictures(), TENSORS) for e in (open_engine(stored), reference))
+    for tensor, atol in (('theia', 1e-5), ('depth_anything', 5e-5)):
+        torch.testing.assert_close(ours[tensor], theirs[tensor], rtol=0, atol=atol)
