@@ -156,10 +156,10 @@ class StepwiseNorm(nn.Module):
 def with_stepwise_norms(model: TheiaModel) -> TheiaModel:
     """Return the same model, in float32, with the norms of its heads written out."""
     twin = _twin(model)
-    for head in twin.heads.values():
-        for i, step in enumerate(head):
-            if isinstance(step, nn.LayerNorm):
-                head[i] = StepwiseNorm(step)
+    for name, head in twin.heads.items():
+        twin.heads[name] = nn.Sequential(
+            *(StepwiseNorm(s) if isinstance(s, nn.LayerNorm) else s for s in head.children())
+        )
     return twin
 
 
