@@ -103,8 +103,9 @@ class Contender:
         name: Backend and precision that are really used.
         params: That open it.
         state: `equal`, `not equal`, `not available` or `failed`.
-        reason: Why it is not timed; empty when it is.
-        runner: That is timed; None when it cannot be opened.
+        reason: Why it is not timed, or not with all outputs; empty when it is.
+        refused: Why it is not timed with a set of outputs, by the word for them.
+        runner: That is timed; None when nothing of it is.
         device: What it runs on.
         open_s: Seconds to open it here, building an engine included when none was stored.
         errors: Of each tensor; see `equality.Distance`.
@@ -115,6 +116,7 @@ class Contender:
     params: EncoderParams
     state: str = 'equal'
     reason: str = ''
+    refused: dict[str, str] = field(default_factory=dict)
     runner: EncoderRunner | None = None
     device: str = ''
     open_s: float = 0.0
@@ -125,6 +127,12 @@ class Contender:
     def precision(self) -> str:
         """Arithmetic really used."""
         return self.name.rpartition(' ')[2]
+
+    def refuse(self, outputs: str, reason: str) -> None:
+        """Take it out of the race with a set of outputs, because its numbers are not equal."""
+        self.refused[outputs] = reason
+        self.state = 'not equal'
+        self.reason = '; '.join(dict.fromkeys(self.refused.values()))
 
     def drop(self, state: str, reason: str) -> None:
         """Take it out of the race."""

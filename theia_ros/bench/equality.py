@@ -14,7 +14,6 @@ from theia_ros.bench.contenders import Contender
 from theia_ros.bench.contenders import Runner
 from theia_ros.bench.contenders import Tokens
 from theia_ros.datatypes import Frame
-from theia_ros.errors import EngineError
 
 
 @dataclass(frozen=True)
@@ -72,32 +71,34 @@ def check(
     baseline: Sequence[Mapping[str, Tokens]],
     frames: Sequence[Frame],
     outputs: Sequence[str],
-) -> None:
-    """Compare a contender with the baseline, and drop it if they differ.
+) -> str:
+    """Compare a contender with the baseline.
 
     Args:
         contender: Of which `errors` keeps the worst of all checks.
         baseline: Its tensors, of the same pictures.
         frames: To encode as one batch.
         outputs: To ask for; maps are computed and not compared.
+
+    Returns:
+        What differs; empty when nothing does.
+
+    Raises:
+        EngineError: The computation failed.
     """
     assert contender.runner
-    try:
-        found, _ = contender.runner.run(frames, outputs)
-    except EngineError as exc:
-        contender.drop('failed', str(exc))
-        return
+    found, _ = contender.runner.run(frames, outputs)
+    beyond = []
     for tensor in baseline[0]:
         expected = np.stack([of_frame[tensor] for of_frame in baseline])
         tokens = np.stack([of_frame[tensor] for of_frame in found])
         if tokens.shape != expected.shape:
-            contender.drop('not equal', f'{tensor} is {tokens.shape}, not {expected.shape}')
-            return
+            return f'{tensor} is {tokens.shape}, not {expected.shape}'
         measured = distance(tokens, expected)
         contender.errors[tensor] = _worst(contender.errors.get(tensor), asdict(measured))
-        if beyond := verdict(measured, contender.precision):
-            contender.drop('not equal', f'{tensor}, batch {len(frames)}: {beyond}')
-            return
+        if said := verdict(measured, contender.precision):
+            beyond.append(f'{tensor}, batch {len(frames)}: {said}')
+    return beyond[0] if beyond else ''
 
 
 def warm_up(runner: Runner, frames: Sequence[Frame], outputs: Sequence[str], times: int) -> None:

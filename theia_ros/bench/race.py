@@ -77,7 +77,7 @@ def run(params: EncoderParams, settings: Settings) -> dict[str, Any]:
         _gate(baseline, contenders, cases)
         for word, names, of_case in cases:
             runners: list[Runner] = [baseline]
-            runners += [c.runner for c in contenders if c.runner]
+            runners += [c.runner for c in contenders if c.runner and word not in c.refused]
             title = f'{word}, batch {len(of_case)}'
             samples = time_case(runners, of_case, names, settings.rounds, settings.seconds, title)
             table += rows(samples, BASELINE, len(of_case), word)
@@ -137,11 +137,22 @@ def _open(params: EncoderParams, settings: Settings) -> list[Contender]:
 
 def _gate(baseline: Baseline, contenders: Sequence[Contender], cases: Sequence[Case]) -> None:
     """Compare everyone with the baseline in every case, before anything is timed."""
-    for _, names, frames in tqdm(cases, desc='compare', unit='case', delay=2, leave=False):
+    for word, names, frames in tqdm(cases, desc='compare', unit='case', delay=2, leave=False):
         expected, _ = baseline.run(frames, names)
-        for contender in contenders:
-            if contender.runner:
-                check(contender, expected, frames, names)
+        for one in contenders:
+            if not one.runner or word in one.refused:
+                continue
+            try:
+                reason = check(one, expected, frames, names)
+            except EngineError as exc:
+                one.drop('failed', str(exc))
+                continue
+            if reason:
+                one.refuse(word, reason)
+    words = {word for word, _, _ in cases}
+    for one in contenders:
+        if words == one.refused.keys():
+            one.close()
 
 
 def _entries(

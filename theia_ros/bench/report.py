@@ -12,10 +12,13 @@ _STEPS = ('preprocess', 'compute', 'copy_back', 'decode', 'message')
 def text(document: Mapping[str, Any]) -> str:
     """Return the tables of a document of either kind."""
     hardware, load = document['hardware'], document['load']
+    busy = load['before'][0] > hardware['cores'] / 2
     head = [
         f'{document["model"]} on {hardware["gpu"] or hardware["cpu"]}, {hardware["cores"]} cores, '
         f'load {load["before"][0]} before and {load["after"][0]} after',
     ]
+    if busy:
+        head.append('The machine was busy before: these figures, and ratios too, mean little.')
     tables = {'encoder': _encoder, 'ros': _ros}[document['kind']](document)
     return '\n\n'.join([*head, *tables])
 
