@@ -26,6 +26,9 @@ from theia_ros.engine.source import Source
 from theia_ros.errors import EngineError
 from theia_ros.params import EncoderParams
 
+FELL_BACK = 'fell back to'
+"""How the note begins that tells of it."""
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -119,7 +122,7 @@ def open_checked(params: EncoderParams, report: Report = log_stage) -> Opened:
         report(f'FALLING BACK to the float32 reference: {exc}')
         plain = replace(params, backend='torch', precision='fp32', cuda_graphs=False)
         opened = open_checked(plain, report)
-        note = f'fell back to {opened.engine.backend} fp32, which is slow: {exc}'
+        note = f'{FELL_BACK} {opened.engine.backend} fp32, which is slow: {exc}'
         return replace(opened, notes=(*notes, note))
     return Opened(engine, parity, source.weights_sha256, notes)
 

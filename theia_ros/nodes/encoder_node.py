@@ -35,12 +35,14 @@ from theia_ros.nodes import ros_params
 from theia_ros.nodes.camera import Camera
 from theia_ros.nodes.diagnostics import camera_status
 from theia_ros.nodes.diagnostics import engine_status
+from theia_ros.nodes.diagnostics import progress_status
 from theia_ros.nodes.outputs import CameraOutputs
 from theia_ros.nodes.outputs import create_publisher
 from theia_ros.nodes.pipeline import Pipeline
 from theia_ros.nodes.process import run_node
 from theia_ros.nodes.transitions import reported
 from theia_ros.params import NodeParams
+from theia_ros.parity import FELL_BACK
 
 
 class EncoderNode(LifecycleNode):
@@ -84,7 +86,7 @@ class EncoderNode(LifecycleNode):
 
     def _configure(self, params: NodeParams) -> None:
         started = time.monotonic()
-        self._encoder = encoder = Encoder(params)
+        self._encoder = encoder = Encoder(params, self._report)
         self._params = params
         for name, topic in zip(params.cameras, params.image_topics, strict=True):
             self._cameras[name] = Camera(name, self.resolve_topic_name(topic))
@@ -104,6 +106,11 @@ class EncoderNode(LifecycleNode):
             self.get_clock().now().to_msg(),
             {camera.name: camera.topic for camera in self._cameras.values()},
         )
+        for note in encoder.provenance.notes:
+            if note.startswith(FELL_BACK):
+                self.get_logger().warning(note)
+            else:
+                self.get_logger().info(note)
         recipe = encoder.provenance.recipe
         self.get_logger().info(
             f'configured in {time.monotonic() - started:.1f} s: {params.model}, {recipe.backend} '
@@ -195,6 +202,11 @@ class EncoderNode(LifecycleNode):
         self._encoder.use(params)
         if self._pipeline:
             self._pipeline.use(params)
+
+    def _report(self, stage: str) -> None:
+        """Tell what configure is doing, since it may build engines for minutes."""
+        self.get_logger().info(stage)
+        self._publish_status(progress_status(self.get_name(), stage))
 
     def _warn(self, text: str) -> None:
         self.get_logger().warning(text)
