@@ -29,8 +29,8 @@ OF_OS = {'system', 'popen'} | {
     for ending in ('l', 'le', 'lp', 'lpe', 'v', 've', 'vp', 'vpe')
 }
 NETWORK = {'urllib', 'http', 'socket', 'ssl', 'requests', 'httpx', 'aiohttp', 'ftplib'}
-MAY_USE_NETWORK = ('hub/', 'demo/model.py')
-"""`theia-ros fetch`, and the demo model, which is fetched on demand."""
+MAY_USE_NETWORK = ('hub/', 'demo/model.py', 'soak/__main__.py')
+"""`theia-ros fetch`, and the demo model, which is fetched on demand; the soak locks a port of this computer."""
 
 
 def faults(source: str) -> list[str]:

@@ -18,6 +18,9 @@ MOST_IN_FLIGHT = 4
 """Pictures of a camera inside the node: waiting, encoded, handed over and published."""
 
 MOST_PERCENT_PER_HOUR = 1.0
+MOST_UNHEARD = 0.01
+"""Part of the pictures that may vanish on the way, such as while participants meet."""
+
 SHORTEST_S = 600.0
 """A line through less than this says nothing about an hour."""
 
@@ -101,6 +104,23 @@ def balance_problems(camera: str, running: Sequence[int], left: int) -> list[str
     if left:
         problems.append(f'{camera}: {left} pictures unaccounted for at the end')
     return problems
+
+
+def arrival_problems(camera: str, sent: int, counters: Mapping[str, int]) -> list[str]:
+    """Tell whether a camera was not heard, which its counters alone cannot show.
+
+    Args:
+        camera: Its name.
+        sent: Pictures that it published while somebody subscribed.
+        counters: Of the node.
+    """
+    unheard = sent - counters['received'] - counters['lost']
+    if unheard > MOST_UNHEARD * sent:
+        return [
+            f'{camera}: {unheard} of {sent} pictures neither arrived nor were reported lost; '
+            f'at most {MOST_UNHEARD:.0%} may be'
+        ]
+    return []
 
 
 def growth_problems(process: str, found: Growth) -> list[str]:

@@ -105,6 +105,30 @@ def test_balance(running: list[int], left: int, problems: list[str]) -> None:
     assert figures.balance_problems('front', running, left) == problems
 
 
+@pytest.mark.parametrize(
+    ('sent', 'received', 'lost', 'problems'),
+    [
+        pytest.param(64497, 60993, 3437, [], id='lost-ones-are-told'),
+        pytest.param(
+            63886,
+            7041,
+            180,
+            [
+                'front: 56665 of 63886 pictures neither arrived nor were reported lost; '
+                'at most 1% may be'
+            ],
+            id='unheard-from-some-time-on',
+        ),
+    ],
+)
+def test_a_camera_that_is_not_heard(
+    sent: int, received: int, lost: int, problems: list[str]
+) -> None:
+    # Balanced, as far as the node can tell: figures of a run that passed before this was judged.
+    counters = {'received': received, 'lost': lost}
+    assert figures.arrival_problems('front', sent, counters) == problems
+
+
 RESULT = {
     'verdict': 'failed',
     'problems': ['front: 2 pictures unaccounted for at the end'],
