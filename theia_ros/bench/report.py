@@ -19,8 +19,20 @@ def text(document: Mapping[str, Any]) -> str:
     ]
     if busy:
         head.append('The machine was busy before: these figures, and ratios too, mean little.')
-    tables = {'encoder': _encoder, 'ros': _ros}[document['kind']](document)
+    kinds = {'encoder': _encoder, 'ros': _ros, 'segmentation': _segmentation}
+    tables = kinds[document['kind']](document)
     return '\n\n'.join([*head, *tables])
+
+
+def _segmentation(document: Mapping[str, Any]) -> list[str]:
+    rows = [('ORDER', 'ms a point', 'x naive')]
+    for name, ms in document['ms_per_point'].items():
+        rows.append((name, _ms(ms), f'{document["ms_per_point"]["naive"] / ms:.2f}'))
+    found = (
+        f'{document["points"]} points, {document["masks"]} masks, the same in both orders but for '
+        f'{document["pixels_that_differ"]:.1e} of the pixels'
+    )
+    return [found, table(rows)]
 
 
 def _encoder(document: Mapping[str, Any]) -> list[str]:

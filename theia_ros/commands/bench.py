@@ -75,6 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encoder.add_argument(
         '--rounds', type=int, default=1000, help='at most, for each case (default: %(default)s)'
     )
+    encoder.add_argument(
+        '--segmentation',
+        action='store_true',
+        help='bench the order of work in segmentation against the naive one, and nothing else',
+    )
     ros = parser.add_argument_group('the node')
     ros.add_argument('--ros', action='store_true', help='bench the node, in processes of its own')
     ros.add_argument('--cameras', default='1', help='numbers of cameras (default: %(default)s)')
@@ -89,7 +94,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables and write the files."""
     _check_places(args)
-    document = _bench_node(args) if args.ros else _bench_encoder(args)
+    if args.segmentation:
+        document = _bench_segmentation(args)
+    else:
+        document = _bench_node(args) if args.ros else _bench_encoder(args)
     from theia_ros.bench import plot
     from theia_ros.bench import report
 
@@ -123,6 +131,14 @@ def _bench_encoder(args: argparse.Namespace) -> dict[str, Any]:
         seconds=seconds,
     )
     return race.run(_params(args), settings)
+
+
+def _bench_segmentation(args: argparse.Namespace) -> dict[str, Any]:
+    if args.ros or args.plot:
+        raise ParameterError('--segmentation goes neither with --ros nor with --plot')
+    from theia_ros.bench import segmentation
+
+    return segmentation.run(_params(args), _image_hw(args.image_size), min(args.rounds, 5))
 
 
 def _bench_node(args: argparse.Namespace) -> dict[str, Any]:
