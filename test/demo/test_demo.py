@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,9 @@ def test_demo_shows_the_camera_beside_its_maps(start, model):
 
     assert demo.wait() == 0, demo.said
     assert demo.family() == {}
-    assert f'encoder: {model}, torch fp32 on cpu' in demo.said
+    # The best engine that is installed, as `auto` takes it.
+    backend = 'openvino' if find_spec('openvino') else 'torch'
+    assert f'encoder: {model}, {backend} fp32 on cpu' in demo.said
 
     frames = re.search(
         r'frames +(\d+) sent, (\d+) received, (\d+) encoded, (\d+) dropped', demo.said
