@@ -78,6 +78,8 @@ def test_policy_is_what_the_node_offers_and_the_node_writes_only_its_log(
             camera.publish(image())
             return {verb: {name for name, _ in names} for verb, names in offered().items()}
 
+        # Before its name is known, asking for its topics is an error.
+        peer.until(lambda: 'theia' in graph.get_node_names(), 'the node', node)
         peer.until(lambda: features and found() == wanted, f'{wanted}, not {found()}', node)
         assert node.stop() == 0
 
