@@ -30,7 +30,7 @@ OF_OS = {'system', 'popen'} | {
 }
 NETWORK = {'urllib', 'http', 'socket', 'ssl', 'requests', 'httpx', 'aiohttp', 'ftplib'}
 MAY_USE_NETWORK = ('hub/', 'demo/model.py', 'soak/__main__.py')
-"""`theia-ros fetch`, and the demo model, which is fetched on demand; the soak locks a port of this computer."""
+"""`theia-ros fetch`, the demo model, and the soak, which locks a port of this computer."""
 
 
 def faults(source: str) -> list[str]:

@@ -32,6 +32,7 @@ def describe() -> dict[str, Any]:
         'hardware': _hardware(),
         'versions': _versions(),
         'git': _revision(),
+        'omp_wait_policy': os.environ.get('OMP_WAIT_POLICY', ''),
     }
 
 

@@ -29,8 +29,9 @@ def _segmentation(document: Mapping[str, Any]) -> list[str]:
     for name, ms in document['ms_per_point'].items():
         rows.append((name, _ms(ms), f'{document["ms_per_point"]["naive"] / ms:.2f}'))
     found = (
-        f'{document["points"]} points, {document["masks"]} masks, the same in both orders but for '
-        f'{document["pixels_that_differ"]:.1e} of the pixels'
+        f'{document["points"]} points, {document["masks"]} masks kept; of '
+        f'{document["masks_compared"]} masks {document["pixels_that_differ"]:.1e} of the pixels '
+        'differ between the orders'
     )
     return [found, table(rows)]
 

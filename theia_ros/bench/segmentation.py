@@ -7,6 +7,7 @@ all of the image's side, and every mask drawn at full size before any is judged.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,17 @@ def run(params: EncoderParams, image_hw: tuple[int, int], rounds: int) -> dict[s
     network, points = sam.load(part).to(grid.device), params.segmentation_points_per_side**2
 
     with torch.inference_mode():
-        ours, theirs = decoder.find(grid), naive(network, statistics, grid, params)
-        difference = _difference(ours, theirs)
+        # Keeping every mask, so that there is something to compare whatever the weights find.
+        all_kept = replace(
+            params,
+            segmentation_points_per_side=min(4, params.segmentation_points_per_side),
+            segmentation_iou_threshold=0.0,
+            segmentation_stability_threshold=0.0,
+        )
+        compared = naive(network, statistics, grid, all_kept)
+        decoder.use(all_kept)
+        difference = _difference(decoder.find(grid), compared)
+        decoder.use(params)
         times_ms: dict[str, list[float]] = {'naive': [], 'ours': []}
         for _ in range(rounds):
             start_ns = time.perf_counter_ns()
@@ -88,7 +98,8 @@ def run(params: EncoderParams, image_hw: tuple[int, int], rounds: int) -> dict[s
         'model': machine.model_name(params.model),
         'rounds': rounds,
         'points': points,
-        'masks': len(ours),
+        'masks_compared': len(compared),
+        'masks': len(decoder.find(grid)),
         'pixels_that_differ': difference,
         'ms_per_point': medians,
         'ratio': medians['naive'] / medians['ours'],
