@@ -58,7 +58,8 @@ def run(params: EncoderParams, image_hw: tuple[int, int], rounds: int) -> dict[s
         find_part(folder, 'decoders/sam.safetensors'),
         read_statistics(folder, 'sam'),
     )
-    with Encoder(params) as encoder:
+    # Torch, since only the decoder is timed and no engine needs to be built for it.
+    with Encoder(replace(params, backend='torch')) as encoder:
         if 'sam' not in encoder.tensors or not part or not statistics:
             raise ParameterError(
                 f'{params.model} cannot segment: it needs the head sam, decoders/sam.safetensors '
