@@ -107,7 +107,8 @@ class Contender:
         refused: Why it is not timed with a set of outputs, by the word for them.
         runner: That is timed; None when nothing of it is.
         device: What it runs on.
-        open_s: Seconds to open it here, building an engine included when none was stored.
+        open_s: Seconds to open it here, building an engine included when none was stored; 0 for
+            one that was not opened, and for the baseline.
         errors: Of each tensor; see `equality.Distance`.
         fresh: Start-up and memory in a process of its own.
     """
