@@ -133,8 +133,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             for start in range(begin, cut, BLOCK):
                 block = content[start : min(start + BLOCK, cut)]
+                hub.sent += len(block)  # first, since a client may be done before a next line
                 self.wfile.write(block)
-                hub.sent += len(block)
                 time.sleep(hub.pause_s)
             if cut < end:
                 self.wfile.flush()
