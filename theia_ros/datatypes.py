@@ -27,11 +27,13 @@ class Frame:
         rgb: (H, W, 3) uint8, red first.
         stamp_ns: Capture time, nanoseconds.
         frame_id: Optical frame of the camera.
+        camera: Name by which pictures of one camera belong together.
     """
 
     rgb: NDArray[np.uint8]
     stamp_ns: int = 0
     frame_id: str = ''
+    camera: str = ''
 
     def __post_init__(self) -> None:
         """Refuse anything but a colour picture with at least one pixel."""

@@ -39,7 +39,7 @@ class SegmentationDecoder:
     """Make the labels of each pixel, and a picture of them over the camera's.
 
     Where masks lie on each other, the smaller is on top: a part is seen on its whole. Numbers are
-    kept from picture to picture for each optical frame; see `Numbering`.
+    kept from picture to picture of each camera; see `Numbering`.
     """
 
     tensor = 'sam'
@@ -97,7 +97,7 @@ class SegmentationDecoder:
         self, grid: Tensor, frame: Frame, wanted: Collection[str]
     ) -> Mapping[str, DecodedMap]:
         masks = self.find(grid)
-        numbers = self._numberings[frame.frame_id].number(masks.boxes.cpu().numpy())
+        numbers = self._numberings[frame.camera].number(masks.boxes.cpu().numpy())
         labels = paint(masks, torch.from_numpy(numbers).to(grid.device))
         size_hw = map_hw(frame.image_hw, self._params.map_width_px)
         # Labels are names and not amounts: they are repeated, never mixed.

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace
 
 from rclpy.node import Node
 from rclpy.subscription import Subscription
@@ -129,7 +130,8 @@ class Camera:
         Raises:
             FrameError: It has none that can be used.
         """
-        return frame_from_compressed(msg) if self._compressed else frame_from_image(msg)
+        frame = frame_from_compressed(msg) if self._compressed else frame_from_image(msg)
+        return replace(frame, camera=self.name)
 
     def silent_s(self) -> float:
         """Return the seconds since the last message, or since it was opened."""

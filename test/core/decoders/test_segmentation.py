@@ -99,6 +99,19 @@ def test_frames_of_one_camera_keep_their_labels(make, grid):
     np.testing.assert_array_equal(first, second)
 
 
+def test_each_camera_has_numbers_of_its_own(make, grid, monkeypatch):
+    decoder = make()
+    seen = {'front': [20, 20, 60, 60], 'wrist': [120, 120, 200, 200]}
+    found = {'front': set(), 'wrist': set()}
+    for _ in range(5):
+        for camera, corner in seen.items():
+            monkeypatch.setattr(decoder, 'find', lambda _, corner=corner: rectangles(corner))
+            frame = Frame(np.zeros((224, 224, 3), np.uint8), 0, 'same_lens', camera)
+            maps = decoder.decode(grid[None], [frame], decoder.maps)[0]
+            found[camera] |= set(np.unique(maps['segmentation/labels'].values).tolist())
+    assert found == {'front': {0, 1}, 'wrist': {0, 1}}
+
+
 def test_only_what_is_wanted_is_made(make, grid):
     frame = Frame(np.zeros((60, 80, 3), np.uint8))
     for wanted in (['segmentation/labels'], ['segmentation/image']):
