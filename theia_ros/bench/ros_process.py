@@ -70,7 +70,7 @@ def ros() -> Iterator[str]:
         The transport, for people.
     """
     if not any(os.environ.get(name) for name in _TRANSPORT):
-        os.environ['FASTDDS_BUILTIN__TRANSPORTS'] = 'LARGE_DATA'
+        os.environ['FASTDDS_BUILTIN_TRANSPORTS'] = 'LARGE_DATA'
     # Ctrl-C is a KeyboardInterrupt here, as in every other command.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
