@@ -29,6 +29,7 @@ FORBIDDEN: dict[str, set[str]] = {
     'worker.py': PLAIN | {'numpy'},
     'timing.py': PLAIN,
     'images.py': PLAIN,
+    'raw_images.py': PLAIN,
     'preprocess.py': PLAIN,
     'intrinsics.py': PLAIN,
     'sync.py': PLAIN | {'numpy'},

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import array
 import math
-from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +34,7 @@ from theia_ros.datatypes import Region
 from theia_ros.errors import FrameError
 from theia_ros.images import decode_rgb
 from theia_ros.intrinsics import scale_intrinsics
+from theia_ros.raw_images import decode_raw
 from theia_ros.timing import Spread
 
 Pixels = NDArray[np.uint8]
@@ -50,110 +49,9 @@ _MOST_AXES = 32
 """That every numpy can handle."""
 
 
-def _cv2() -> Any:
-    try:
-        import cv2
-    except ImportError as exc:
-        raise FrameError(
-            'opencv',
-            f'this encoding needs OpenCV ({exc}); install python3-opencv with apt, or '
-            'opencv-python-headless with pip',
-        ) from exc
-    return cv2
-
-
-def _channels(order: Sequence[int]) -> Callable[[Pixels, bool], Pixels]:
-    """Return a reader that takes red, green and blue from these channels."""
-    if list(order) == [0, 1, 2]:
-        return lambda pixels, _: pixels[..., :3]
-    return lambda pixels, _: pixels[..., order]
-
-
-def _mono16(pixels: Pixels, is_bigendian: bool) -> Pixels:
-    # The high byte: the picture at 8 bits, whatever the byte order of the camera.
-    return pixels[..., [0 if is_bigendian else 1] * 3]
-
-
-def _opencv(code: str) -> Callable[[Pixels, bool], Pixels]:
-    """Return a reader that lets OpenCV's `cvtColor` do it."""
-
-    def read(pixels: Pixels, _: bool) -> Pixels:
-        cv2 = _cv2()
-        try:
-            rgb: Pixels = cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, code))
-        except cv2.error as exc:
-            raise FrameError('size', f'OpenCV {code}: {exc.err} ({pixels.shape} pixels)') from exc
-        return rgb
-
-    return read
-
-
-def _bayer(code: str) -> Callable[[Pixels, bool], Pixels]:
-    """Return a reader that lets OpenCV interpolate the colours."""
-    demosaic = _opencv(code)
-
-    def read(pixels: Pixels, is_bigendian: bool) -> Pixels:
-        height, width = pixels.shape[:2]
-        if height < 3 or width < 3:  # OpenCV returns black for these
-            raise FrameError(
-                'size', f'a Bayer pattern needs 3x3 pixels or more, found {width}x{height}'
-            )
-        return demosaic(pixels, is_bigendian)
-
-    return read
-
-
-# Bytes of a pixel, and how (H, W, bytes) becomes (H, W, 3) with red first.
-# OpenCV names a Bayer pattern by its second row and column, ROS by its first.
-_RAW: Mapping[str, tuple[int, Callable[[Pixels, bool], Pixels]]] = {
-    'rgb8': (3, _channels([0, 1, 2])),
-    'bgr8': (3, _channels([2, 1, 0])),
-    '8UC3': (3, _channels([2, 1, 0])),  # as OpenCV keeps colours
-    'rgba8': (4, _channels([0, 1, 2])),
-    'bgra8': (4, _channels([2, 1, 0])),
-    '8UC4': (4, _channels([2, 1, 0])),
-    'mono8': (1, _channels([0, 0, 0])),
-    '8UC1': (1, _channels([0, 0, 0])),
-    'mono16': (2, _mono16),
-    'bayer_rggb8': (1, _bayer('COLOR_BayerBG2RGB')),
-    'bayer_bggr8': (1, _bayer('COLOR_BayerRG2RGB')),
-    'bayer_gbrg8': (1, _bayer('COLOR_BayerGR2RGB')),
-    'bayer_grbg8': (1, _bayer('COLOR_BayerGB2RGB')),
-    'yuv422': (2, _opencv('COLOR_YUV2RGB_UYVY')),
-    'uyvy': (2, _opencv('COLOR_YUV2RGB_UYVY')),
-    'yuv422_yuy2': (2, _opencv('COLOR_YUV2RGB_YUY2')),
-    'yuyv': (2, _opencv('COLOR_YUV2RGB_YUY2')),
-}
-# A plane of luma, then half as many rows of interleaved chroma.
-_PLANAR: Mapping[str, Callable[[Pixels, bool], Pixels]] = {
-    'nv12': _opencv('COLOR_YUV2RGB_NV12'),
-    'nv21': _opencv('COLOR_YUV2RGB_NV21'),
-}
-ENCODINGS = (*_RAW, *_PLANAR)
-"""Of raw images, as far as they can be read."""
-
-
 def frame_from_image(msg: Image) -> Frame:
-    """Return the picture of a raw image, without a copy where the layout allows.
-
-    Padded rows and both byte orders are honoured; 16-bit pictures keep their high byte.
-
-    Raises:
-        FrameError: The encoding is not known, or the message does not hold what it says.
-    """
-    if msg.encoding in _RAW:
-        pixel_bytes, read = _RAW[msg.encoding]
-        rows = _rows(msg, msg.height, msg.width * pixel_bytes)
-        pixels = rows.reshape(msg.height, msg.width, pixel_bytes)
-    elif msg.encoding in _PLANAR:
-        if msg.width % 2 or msg.height % 2:
-            raise FrameError(
-                'size', f'{msg.encoding} needs even sides, found {msg.width}x{msg.height} pixels'
-            )
-        pixels, read = _rows(msg, msg.height * 3 // 2, msg.width), _PLANAR[msg.encoding]
-    else:
-        return _frame(_by_cv_bridge(msg), msg.header)
-    return _frame(read(pixels, bool(msg.is_bigendian)), msg.header)
+    """Return the picture of a raw image; see `raw_images.decode_raw`."""
+    return _frame(decode_raw(msg), msg.header)
 
 
 def frame_from_compressed(msg: CompressedImage) -> Frame:
@@ -163,43 +61,6 @@ def frame_from_compressed(msg: CompressedImage) -> Frame:
         FrameError: It cannot be decoded.
     """
     return _frame(decode_rgb(memoryview(msg.data)), msg.header)
-
-
-def _by_cv_bridge(msg: Image) -> Pixels:
-    """Let cv_bridge read an encoding that we do not know, where there is one that works."""
-    try:
-        from cv_bridge import CvBridge
-
-        rgb: Pixels = CvBridge().imgmsg_to_cv2(msg, 'rgb8')
-    except Exception as exc:  # absent, built for another numpy, or it does not know it either
-        raise FrameError(
-            'encoding',
-            f'encoding {msg.encoding!r} is not supported; use {", ".join(ENCODINGS)} '
-            f'(cv_bridge: {str(exc) or type(exc).__name__})',
-        ) from exc
-    return rgb
-
-
-def _rows(msg: Image, height: int, row_bytes: int) -> Pixels:
-    """Return the rows of an image without their padding, (height, row_bytes)."""
-    if not height or not row_bytes:
-        raise FrameError('size', f'the image has {msg.width}x{msg.height} pixels; expected some')
-    if msg.step < row_bytes:
-        raise FrameError(
-            'step',
-            f'step is {msg.step} bytes; {msg.width} pixels of {msg.encoding} need {row_bytes}',
-        )
-    data = np.frombuffer(msg.data, np.uint8)
-    needed = (height - 1) * msg.step + row_bytes  # some drivers leave out the last padding
-    if data.size < needed:
-        raise FrameError(
-            'short',
-            f'data has {data.size} bytes; {msg.width}x{msg.height} pixels of {msg.encoding} with '
-            f'step {msg.step} need {needed}',
-        )
-    return np.lib.stride_tricks.as_strided(
-        data, (height, row_bytes), (msg.step, 1), writeable=False
-    )
 
 
 def _frame(rgb: Pixels, header: Header) -> Frame:

@@ -21,6 +21,7 @@ from theia_msgs.msg import EncoderInfo
 from theia_msgs.msg import FeatureTensor
 
 from theia_ros import conversions
+from theia_ros import raw_images
 from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Features
 from theia_ros.datatypes import Provenance
@@ -218,7 +219,7 @@ def test_every_encoding_is_tested_above():
     tested |= {'mono8', '8UC1', 'mono16', 'yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv12', 'nv21'}
     tested |= {f'bayer_{pattern}8' for pattern in ('rggb', 'bggr', 'gbrg', 'grbg')}
 
-    assert tested == set(conversions.ENCODINGS)
+    assert tested == set(raw_images.ENCODINGS)
 
 
 def test_last_row_may_lack_its_padding():

@@ -31,6 +31,7 @@ from std_msgs.msg import Header
 from theia_msgs.msg import FeatureTensor
 
 from theia_ros import conversions
+from theia_ros import raw_images
 from theia_ros.datatypes import DecodedMap
 from theia_ros.errors import FrameError
 
@@ -126,7 +127,7 @@ def test_reading_out_of_bounds_would_be_seen():
 @st.composite
 def images(draw):
     """Images whose numbers fit each other, nearly fit, or have nothing to do with each other."""
-    encoding = draw(st.sampled_from(conversions.ENCODINGS) | st.text(max_size=9))
+    encoding = draw(st.sampled_from(raw_images.ENCODINGS) | st.text(max_size=9))
     side = st.integers(0, 9) | st.integers(0, 600) | UINT32
     height, width = draw(side), draw(side)
     row = width * BYTES_OF_PIXEL.get(encoding, 1)
