@@ -127,7 +127,8 @@ def test_executables_lie_where_ros2_run_looks(shell, workspace):
     # Importing what they start: running them would need a camera.
     code = 'for e in d(\\"theia_ros\\").entry_points: print(e.name, e.load().__name__)'
     output = shell(f'python3 -c "from importlib.metadata import distribution as d\n{code}"')
-    assert 'encoder_node main' in output
+    assert 'encoder_node encoder_node' in output
+    shell('python3 -c "import theia_ros.nodes.encoder_node, theia_ros.demo.camera_node"')
 
 
 @pytest.mark.parametrize(
