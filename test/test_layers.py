@@ -25,6 +25,7 @@ FORBIDDEN: dict[str, set[str]] = {
     'catalog.py': PLAIN | {'numpy'},
     'datatypes.py': PLAIN,
     'params.py': PLAIN | {'numpy'},
+    'start.py': PLAIN | {'numpy'},
     'latest.py': PLAIN | {'numpy'},
     'worker.py': PLAIN | {'numpy'},
     'timing.py': PLAIN,
