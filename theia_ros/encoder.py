@@ -78,6 +78,7 @@ class Encoder:
         provenance: Where its numbers come from.
         tensors: Names of the tensors that the model gives, `theia` first.
         maps: Names of the maps that can be decoded from them.
+        parity: How far each tensor is from the reference; empty for the fake.
         max_batch: Most pictures of one call.
     """
 
@@ -105,6 +106,7 @@ class Encoder:
         self.tensors = self._engine.config.tensors
         self.maps = tuple(self._decoders)
         self.max_batch = self._engine.max_batch
+        self.parity = opened.parity
         # The first picture of an engine is slow; let it not be the camera's.
         blank = Frame(np.zeros((IMAGE_PX, IMAGE_PX, 3), np.uint8))
         self.provenance = _provenance(params, opened, self.encode([blank], self.tensors)[0])

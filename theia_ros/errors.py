@@ -7,10 +7,16 @@
     ├── ParameterError   a parameter or an argument has a value that makes no sense
     ├── WeightsError     a model, or a part of one, is missing or does not fit
     └── EngineError      a backend is unknown, not installed, or failed
+        └── ParityError       an engine is too far from the float32 reference
 
 A message is one line and says what was expected, what was found and what to do.
 The core raises; only the node and the command line report, so that each error is told once.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class TheiaRosError(Exception):
@@ -41,3 +47,16 @@ class WeightsError(TheiaRosError):
 
 class EngineError(TheiaRosError):
     """A backend is unknown, not installed, or failed."""
+
+
+class ParityError(EngineError):
+    """An engine is too far from the float32 reference.
+
+    Attributes:
+        parity: How far each of its tensors is, as `parity.compare` returns it.
+    """
+
+    def __init__(self, message: str, parity: Mapping[str, Any]) -> None:
+        """Make the error of an engine that was compared."""
+        super().__init__(message)
+        self.parity = parity

@@ -24,6 +24,7 @@ from theia_ros.engine.reference import pictures
 from theia_ros.engine.reference import reference
 from theia_ros.engine.source import Source
 from theia_ros.errors import EngineError
+from theia_ros.errors import ParityError
 from theia_ros.params import EncoderParams
 
 FELL_BACK = 'fell back to'
@@ -96,8 +97,8 @@ def open_checked(params: EncoderParams, report: Report = log_stage) -> Opened:
         report: Is told what is being done.
 
     Raises:
-        EngineError: It cannot be opened, or it is too far from the reference and
-            `on_parity_failure` is `refuse`.
+        EngineError: It cannot be opened.
+        ParityError: It is too far from the reference, and `on_parity_failure` is `refuse`.
         ParameterError: The model is unknown.
         WeightsError: The model is missing or does not fit.
     """
@@ -115,7 +116,7 @@ def open_checked(params: EncoderParams, report: Report = log_stage) -> Opened:
     parity = compare(engine, expected)
     try:
         judge(engine, parity)
-    except EngineError as exc:
+    except ParityError as exc:
         engine.close()
         if params.on_parity_failure != 'fallback':
             raise
@@ -170,7 +171,7 @@ def judge(engine: Engine, parity: Mapping[str, Parity]) -> None:
     """Refuse an engine that is too far from the reference.
 
     Raises:
-        EngineError: It is; names the worst tensor.
+        ParityError: It is; names the worst tensor.
     """
     bad = {name: p for name, p in parity.items() if not p.good}
     if not bad:
@@ -178,10 +179,11 @@ def judge(engine: Engine, parity: Mapping[str, Parity]) -> None:
     # NaN first: comparisons with it are always false.
     name, worst = min(bad.items(), key=lambda item: np.nan_to_num(item[1].cosine, nan=-2))
     others = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
-    raise EngineError(
+    raise ParityError(
         f'parity: {name}{others} of the {engine.backend} engine in {engine.precision} on '
         f'{engine.device} differs from the float32 reference: smallest cosine '
         f'{worst.cosine:.7f} (limit {worst.limit.cosine}), largest error '
         f'{worst.max_abs_error:.3g} (limit {worst.limit.error:.3g}); use another precision or '
-        'backend, or set on_parity_failure to fallback'
+        'backend, or set on_parity_failure to fallback',
+        parity,
     )
