@@ -3,6 +3,9 @@
 Encodings are those of `sensor_msgs/image_encodings`. Bytes cross as memory, never as lists: the
 generated setters check a list, and on some distributions `bytes`, element by element, and let
 only `array.array` through.
+
+Messages are read by the names of their fields, so that they may be ROS's own or anybody's. Those
+that are made are ROS's, unless other classes are given; ROS is imported only to make them.
 """
 
 from __future__ import annotations
@@ -10,22 +13,16 @@ from __future__ import annotations
 import array
 import math
 from collections.abc import Mapping
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
+from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
-from sensor_msgs.msg import RegionOfInterest
-from std_msgs.msg import Header
-from theia_msgs.msg import EncoderInfo
-from theia_msgs.msg import FeatureTensor
-from theia_msgs.msg import Latency
-from theia_msgs.msg import StepLatency
-from theia_msgs.msg import TensorInfo
 
+from theia_ros.catalog import BACKBONE
 from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Features
 from theia_ros.datatypes import Frame
@@ -37,16 +34,66 @@ from theia_ros.intrinsics import scale_intrinsics
 from theia_ros.raw_images import decode_raw
 from theia_ros.timing import Spread
 
+if TYPE_CHECKING:
+    from builtin_interfaces.msg import Time
+    from sensor_msgs.msg import CameraInfo
+    from sensor_msgs.msg import CompressedImage
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import Header
+    from theia_msgs.msg import EncoderInfo
+    from theia_msgs.msg import FeatureTensor
+    from theia_msgs.msg import Latency
+
 Pixels = NDArray[np.uint8]
 
-DTYPES: Mapping[str, tuple[int, str]] = {
-    'float32': (FeatureTensor.FLOAT32, '<f4'),
-    'float16': (FeatureTensor.FLOAT16, '<f2'),
-}
-"""Of published features: constant of the message, and numpy's name, little endian."""
+DTYPES: Mapping[str, tuple[int, str]] = {'float32': (1, '<f4'), 'float16': (2, '<f2')}
+"""Of published features: constant of FeatureTensor.msg, and numpy's name, little endian."""
 
 _MOST_AXES = 32
 """That every numpy can handle."""
+
+
+class Makers(Protocol):
+    """The classes that features and their provenance are made of, called as in ROS."""
+
+    EncoderInfo: Any
+    FeatureTensor: Any
+    Header: Any
+    RegionOfInterest: Any
+    TensorInfo: Any
+    Time: Any
+
+    def sequence(self, values: NDArray[Any]) -> Any:
+        """Return numbers as a field that holds many of their type takes them."""
+
+
+@cache
+def _ros() -> Any:
+    """Return the classes of ROS, which need not be there for those who only read."""
+    from builtin_interfaces.msg import Time
+    from sensor_msgs.msg import CameraInfo
+    from sensor_msgs.msg import Image
+    from sensor_msgs.msg import RegionOfInterest
+    from std_msgs.msg import Header
+    from theia_msgs.msg import EncoderInfo
+    from theia_msgs.msg import FeatureTensor
+    from theia_msgs.msg import Latency
+    from theia_msgs.msg import StepLatency
+    from theia_msgs.msg import TensorInfo
+
+    return SimpleNamespace(
+        CameraInfo=CameraInfo,
+        EncoderInfo=EncoderInfo,
+        FeatureTensor=FeatureTensor,
+        Header=Header,
+        Image=Image,
+        Latency=Latency,
+        RegionOfInterest=RegionOfInterest,
+        StepLatency=StepLatency,
+        TensorInfo=TensorInfo,
+        Time=Time,
+        sequence=packed,
+    )
 
 
 def frame_from_image(msg: Image) -> Frame:
@@ -79,14 +126,21 @@ def stamp_ns(msg: Image | CompressedImage) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def header_of(record: Frame | Features | DecodedMap) -> Header:
-    """Return the header that the source picture had."""
+def header_of(record: Frame | Features | DecodedMap, makers: Makers | None = None) -> Header:
+    """Return the header that the source picture had; of ROS, unless others are to make it."""
+    make = makers or _ros()
     seconds, nanoseconds = divmod(record.stamp_ns, 1_000_000_000)
-    return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=record.frame_id)
+    stamp = make.Time(sec=seconds, nanosec=nanoseconds)
+    return make.Header(stamp=stamp, frame_id=record.frame_id)
+
+
+def feature_topic(tensor: str) -> str:
+    """Return the topic of a tensor, below the camera's."""
+    return 'features' if tensor == BACKBONE else f'{tensor}/features'
 
 
 def message_from_features(
-    features: Features, dtype: str, model: str, digest: str
+    features: Features, dtype: str, model: str, digest: str, makers: Makers | None = None
 ) -> FeatureTensor:
     """Return features as a message.
 
@@ -95,28 +149,31 @@ def message_from_features(
         dtype: Key of `DTYPES`.
         model: Name of the model.
         digest: Of the encoder's recipe.
+        makers: Of the message; ROS's by default.
     """
+    make = makers or _ros()
     constant, numpy_name = DTYPES[dtype]
     h, w = features.grid_hw
     region = features.region
     with np.errstate(over='ignore'):  # infinite, as IEEE 754 has it
         tokens = features.tokens.astype(numpy_name, copy=False)
-    return FeatureTensor(
-        header=header_of(features),
+    return make.FeatureTensor(
+        header=header_of(features, make),
         model=model,
         name=features.name,
         provenance=digest,
         dtype=constant,
-        shape=list(features.tokens.shape),
+        shape=make.sequence(np.array(tokens.shape, np.uint32)),
         grid_height=h,
         grid_width=w,
-        region=RegionOfInterest(
+        region=make.RegionOfInterest(
             x_offset=region.x_px,
             y_offset=region.y_px,
             height=region.height_px,
             width=region.width_px,
+            do_rectify=False,
         ),
-        data=packed(tokens),
+        data=make.sequence(np.ascontiguousarray(tokens).reshape(-1).view(np.uint8)),
     )
 
 
@@ -124,14 +181,14 @@ def message_from_map(decoded: DecodedMap) -> Image:
     """Return a decoded map as a message."""
     height, width = decoded.values.shape[:2]
     values = np.ascontiguousarray(decoded.values, decoded.values.dtype.newbyteorder('<'))
-    return Image(
+    return _ros().Image(
         header=header_of(decoded),
         height=height,
         width=width,
         encoding=decoded.encoding,
         is_bigendian=0,
         step=values.nbytes // height,
-        data=packed(values),
+        data=packed(values.reshape(-1).view(np.uint8)),
     )
 
 
@@ -142,7 +199,7 @@ def info_from_map(info: CameraInfo, decoded: DecodedMap) -> CameraInfo:
     if not (roi.width and roi.height):
         source = Region(0, 0, info.width, info.height)
     height, width = decoded.values.shape[:2]
-    scaled = CameraInfo(
+    scaled = _ros().CameraInfo(
         header=header_of(decoded),
         height=height,
         width=width,
@@ -158,7 +215,11 @@ def info_from_map(info: CameraInfo, decoded: DecodedMap) -> CameraInfo:
 
 
 def message_from_provenance(
-    provenance: Provenance, dtype: str, stamp: Time, image_topics: Mapping[str, str]
+    provenance: Provenance,
+    dtype: str,
+    stamp: Time,
+    image_topics: Mapping[str, str],
+    makers: Makers | None = None,
 ) -> EncoderInfo:
     """Return the provenance as a message.
 
@@ -167,9 +228,11 @@ def message_from_provenance(
         dtype: Key of `DTYPES`, of the published features.
         stamp: When the encoder was configured.
         image_topics: Topic of each camera, by the camera's name.
+        makers: Of the message; ROS's by default.
     """
+    make = makers or _ros()
     recipe = provenance.recipe
-    return EncoderInfo(
+    return make.EncoderInfo(
         stamp=stamp,
         model=provenance.model,
         revision=provenance.revision,
@@ -178,9 +241,9 @@ def message_from_provenance(
         reduction=recipe.reduction,
         token_layout=recipe.token_layout,
         tensors=[
-            TensorInfo(
+            make.TensorInfo(
                 name=tensor.name,
-                shape=list(tensor.shape),
+                shape=make.sequence(np.array(tensor.shape, np.uint32)),
                 grid_height=tensor.grid_hw[0],
                 grid_width=tensor.grid_hw[1],
                 dtype=DTYPES[dtype][0],
@@ -202,17 +265,17 @@ def message_from_provenance(
 
 def message_from_latencies(spreads: Mapping[str, Spread], stamp: Time) -> Latency:
     """Return latencies as a message; a step called `<camera>/<step>` is of that camera."""
-    steps = []
+    make, steps = _ros(), []
     for name, spread in spreads.items():
         camera, _, step = name.rpartition('/')
         figures = {f'{k}_ms': getattr(spread, f'{k}_ms') for k in ('p50', 'p95', 'p99', 'max')}
-        steps.append(StepLatency(camera=camera, step=step, count=spread.count, **figures))
-    return Latency(header=Header(stamp=stamp), steps=steps)
+        steps.append(make.StepLatency(camera=camera, step=step, count=spread.count, **figures))
+    return make.Latency(header=make.Header(stamp=stamp), steps=steps)
 
 
 def packed(values: NDArray[Any]) -> array.array[int]:
-    """Return the bytes of `values` in the one form that the setters take without a loop."""
-    out = array.array('B')
+    """Return numbers in the one form that the setters take without a loop."""
+    out = array.array(values.dtype.char)
     out.frombytes(np.ascontiguousarray(values).data.cast('B'))
     return out
 

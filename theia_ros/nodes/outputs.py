@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 from theia_msgs.msg import FeatureTensor
 
-from theia_ros.catalog import BACKBONE
+from theia_ros.conversions import feature_topic
 from theia_ros.conversions import info_from_map
 from theia_ros.conversions import message_from_features
 from theia_ros.conversions import message_from_map
@@ -104,8 +104,3 @@ def create_publisher(
         return node.create_lifecycle_publisher(message, topic, profile, event_callbacks=events)
     except qos.UnsupportedEventTypeError:  # some middlewares cannot tell
         return node.create_lifecycle_publisher(message, topic, profile)
-
-
-def feature_topic(tensor: str) -> str:
-    """Return the topic of a tensor, below the camera's."""
-    return 'features' if tensor == BACKBONE else f'{tensor}/features'
