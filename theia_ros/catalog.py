@@ -16,6 +16,12 @@ from theia_ros.errors import WeightsError
 BACKBONE = 'theia'
 """Name of the tensor that the backbone gives; the others are called after their teacher."""
 
+
+def feature_topic(tensor: str) -> str:
+    """Return the topic of a tensor, below the camera's."""
+    return 'features' if tensor == BACKBONE else f'{tensor}/features'
+
+
 PATCH_PX = 16
 IMAGE_PX = 224
 """Side of the square picture that the models were trained on."""
@@ -68,7 +74,24 @@ TEACHERS: Mapping[str, Teacher] = {
     'sam': Teacher('facebook/sam-vit-huge', 256, (64, 64)),
     'depth_anything': Teacher('LiheYoung/depth-anything-large-hf', 32, (64, 64)),
 }
-TEACHER_OF_KEY: Mapping[str, str] = {teacher.key: name for name, teacher in TEACHERS.items()}
+"""Of the published models."""
+
+SUBCELLS = 4
+"""Rows, and columns, of a cell of the grid of `depth` and of `classes`."""
+CLASSES = 32
+"""That a head for `classes` tells apart; a model may use fewer."""
+
+OWN_TEACHERS: Mapping[str, Teacher] = {
+    'dinov2_small': Teacher('facebook/dinov2-small', 384, (16, 16)),
+    # Each channel is a row and a column of the cell, and for `classes` a class before these.
+    'depth': Teacher('simulator/depth', SUBCELLS**2, (16, 16)),
+    'classes': Teacher('simulator/classes', CLASSES * SUBCELLS**2, (16, 16)),
+}
+"""Of models that `theia-ros distil` makes; the last two are a simulator that knows the truth."""
+
+TARGETS: Mapping[str, Teacher] = {**TEACHERS, **OWN_TEACHERS}
+"""Everything that a head can imitate."""
+TARGET_OF_KEY: Mapping[str, str] = {teacher.key: name for name, teacher in TARGETS.items()}
 
 
 @dataclass(frozen=True)
@@ -109,7 +132,7 @@ class Model:
     Attributes:
         name: What people type.
         student: Key of `STUDENTS`.
-        teachers: Keys of `TEACHERS`, one for each head.
+        teachers: Keys of `TARGETS`, one for each head.
         licence: Short name of the licence of the weights.
         source: Where the weights come from: a Hugging Face id or a python package.
         parameters: Number of weights, heads included; each takes 4 bytes of the file.

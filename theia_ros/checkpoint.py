@@ -9,13 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save
+from torch import Tensor
 
+from theia_ros.catalog import IMAGE_PX
+from theia_ros.catalog import PATCH_PX
 from theia_ros.catalog import STUDENTS
-from theia_ros.catalog import TEACHER_OF_KEY
-from theia_ros.catalog import TEACHERS
+from theia_ros.catalog import TARGET_OF_KEY
+from theia_ros.catalog import TARGETS
 from theia_ros.errors import WeightsError
 from theia_ros.model import ModelConfig
 from theia_ros.model import TheiaModel
@@ -63,18 +69,18 @@ def read_config(folder: Path) -> ModelConfig:
     if not isinstance(targets, dict):
         raise WeightsError(f'{path}: target_feature_sizes must be an object')
     for key, size in targets.items():
-        if key not in TEACHER_OF_KEY:
+        if key not in TARGET_OF_KEY:
             raise WeightsError(
-                f'{path}: unknown teacher {key!r}; known: {", ".join(TEACHER_OF_KEY)}'
+                f'{path}: unknown teacher {key!r}; known: {", ".join(TARGET_OF_KEY)}'
             )
-        teacher = TEACHERS[TEACHER_OF_KEY[key]]
+        teacher = TARGETS[TARGET_OF_KEY[key]]
         expected = [teacher.channels, *teacher.grid_hw]
         if size != expected:
             raise WeightsError(f'{path}: {key} has size {size}; expected {expected}')
     eps = entries.get('layer_norm_eps', 1e-12)
     if not isinstance(eps, float) or not 0 < eps < 1:
         raise WeightsError(f'{path}: layer_norm_eps {eps!r} is not a number between 0 and 1')
-    teachers = tuple(name for name, teacher in TEACHERS.items() if teacher.key in targets)
+    teachers = tuple(name for name, teacher in TARGETS.items() if teacher.key in targets)
     return ModelConfig(student[1], teachers, eps)
 
 
@@ -99,6 +105,56 @@ def load(folder: Path) -> TheiaModel:
     state = {name: torch.cat([stored.pop(key) for key in keys]) for name, keys in layout.items()}
     model.load_state_dict(state, strict=True, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def tensors_of(model: TheiaModel) -> dict[str, Tensor]:
+    """Return the weights of a model under their published keys."""
+    state = model.state_dict()
+    stored: dict[str, Tensor] = {}
+    for name, keys in _layout(model.config).items():
+        parts = state[name].detach().chunk(len(keys))
+        stored |= {key: part.contiguous() for key, part in zip(keys, parts, strict=True)}
+    return stored
+
+
+def config_entries(config: ModelConfig) -> dict[str, Any]:
+    """Return what `config.json` says of a model, in the layout of the published ones."""
+    entries: dict[str, Any] = {
+        'backbone': f'facebook/deit-{config.student}-patch{PATCH_PX}-{IMAGE_PX}',
+        'feature_neck': False,
+        'feature_reduce_method': None,
+        'forward_neck': False,
+        'image_size': IMAGE_PX,
+        'num_reg_tokens': 0,
+        'pretrained': False,
+        'target_feature_sizes': {
+            TARGETS[name].key: [TARGETS[name].channels, *TARGETS[name].grid_hw]
+            for name in config.teachers
+        },
+        'target_loss_weights': None,
+        'torch_dtype': 'float32',
+        'translator_hidden_size_factor': 1.0,
+        'translator_type': 'lconv',
+    }
+    if config.layer_norm_eps != ModelConfig.layer_norm_eps:
+        entries['layer_norm_eps'] = config.layer_norm_eps
+    return entries
+
+
+def files_of(
+    model: TheiaModel, dtype: torch.dtype = torch.float32, extra: Mapping[str, Any] | None = None
+) -> dict[str, bytes]:
+    """Return the two files of a model's folder, by name, which `load` takes back.
+
+    Args:
+        model: To store.
+        dtype: Of the stored weights.
+        extra: More entries of `config.json`, for people.
+    """
+    entries = config_entries(model.config) | {'torch_dtype': str(dtype).removeprefix('torch.')}
+    text = json.dumps(entries | dict(extra or {}), indent=2, sort_keys=True) + '\n'
+    tensors = {key: tensor.to(dtype) for key, tensor in tensors_of(model).items()}
+    return {CONFIG_FILE: text.encode(), WEIGHTS_FILE: save(tensors, metadata={'format': 'pt'})}
 
 
 def weights_sha256(folder: Path) -> str:
@@ -135,7 +191,7 @@ def _layout(config: ModelConfig) -> dict[str, tuple[str, ...]]:
             layout[f'{ours}.fc1.{end}'] = (f'{theirs}.intermediate.dense.{end}',)
             layout[f'{ours}.fc2.{end}'] = (f'{theirs}.output.dense.{end}',)
     for name in config.teachers:
-        theirs = f'translator.translator_heads.{TEACHERS[name].key}'
+        theirs = f'translator.translator_heads.{TARGETS[name].key}'
         for end in both:
             layout[f'heads.{name}.0.{end}'] = (f'{theirs}.pad.1.{end}',)
             for step in (0, 1, 3, 4, 6, 8):

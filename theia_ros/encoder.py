@@ -22,7 +22,7 @@ import theia_ros
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import IMAGE_PX
 from theia_ros.catalog import PATCH_PX
-from theia_ros.catalog import TEACHERS
+from theia_ros.catalog import TARGETS
 from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Encoded
 from theia_ros.datatypes import Features
@@ -213,7 +213,7 @@ class Encoder:
             tokens = reduce(tokens, self.params.reduction)
             grid_hw = grid_hw if self.params.reduction == 'none' else (0, 0)
         else:
-            view = TEACHERS[name].view
+            view = TARGETS[name].view
         for array, frame in zip(tokens.cpu().numpy(), inferred.frames, strict=True):
             region = covered_region(frame.image_hw, view)
             yield Features(name, array, grid_hw, region, frame.stamp_ns, frame.frame_id)
@@ -230,8 +230,8 @@ def _on_grid(inferred: Inferred, tensor: str) -> Tensor:
 
 def _grid_hw(tensor: str, pixels_hw: tuple[int, int]) -> tuple[int, int]:
     """Return rows and columns of a tensor's patch grid for model input of this size."""
-    if tensor in TEACHERS:
-        return TEACHERS[tensor].grid_hw
+    if tensor in TARGETS:
+        return TARGETS[tensor].grid_hw
     return pixels_hw[0] // PATCH_PX, pixels_hw[1] // PATCH_PX
 
 

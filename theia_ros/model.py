@@ -20,7 +20,7 @@ from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import IMAGE_PX
 from theia_ros.catalog import PATCH_PX
 from theia_ros.catalog import STUDENTS
-from theia_ros.catalog import TEACHERS
+from theia_ros.catalog import TARGETS
 from theia_ros.errors import EngineError
 from theia_ros.preprocess import NORMALISED
 
@@ -46,7 +46,7 @@ class ModelConfig:
 
     Attributes:
         student: Key of `STUDENTS`.
-        teachers: Keys of `TEACHERS`, one for each head, in the order of the checkpoint.
+        teachers: Keys of `TARGETS`, one for each head, in the order of the checkpoint.
         layer_norm_eps: Of the backbone's normalisations.
     """
 
@@ -177,7 +177,7 @@ class TheiaModel(nn.Module):
         )
         self.heads = nn.ModuleDict(
             {
-                name: _head(student.width, TEACHERS[name].channels, TEACHERS[name].grid_hw)
+                name: _head(student.width, TARGETS[name].channels, TARGETS[name].grid_hw)
                 for name in config.teachers
             }
         )
@@ -205,10 +205,21 @@ class TheiaModel(nn.Module):
                     f'{teachers[0]} needs a grid of {GRID}x{GRID} patches, found {h}x{w}; '
                     'use preprocessing official'
                 )
-            grid = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, GRID, GRID)
-            for name in teachers:
-                found[name] = self.heads[name](grid)
+            found |= self.imitate(tokens[:, 1:], teachers)
         return found
+
+    def imitate(self, patches: Tensor, teachers: Collection[str]) -> dict[str, Tensor]:
+        """Return what the heads of these teachers predict.
+
+        Args:
+            patches: (B, 196, C), the backbone's tokens without CLS.
+            teachers: Of `config.teachers`.
+
+        Returns:
+            (B, N, channels) by teacher, normalised as in training.
+        """
+        grid = patches.transpose(1, 2).reshape(len(patches), -1, GRID, GRID)
+        return {name: self.heads[name](grid) for name in teachers}
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return pixels as the backbone takes them.

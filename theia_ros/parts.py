@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from theia_ros.catalog import cache_folder
-from theia_ros.catalog import TEACHERS
+from theia_ros.catalog import TARGETS
 from theia_ros.errors import WeightsError
 
 
@@ -45,7 +45,7 @@ def read_statistics(model_folder: Path, teacher: str) -> Statistics | None:
     Raises:
         WeightsError: A file is damaged or of the wrong shape.
     """
-    stem = TEACHERS[teacher].key.replace('/', '_')
+    stem = TARGETS[teacher].key.replace('/', '_')
     mean = find_part(model_folder, f'statistics/imagenet_mean_{stem}.npy')
     std = find_part(model_folder, f'statistics/imagenet_var_{stem}.npy')
     if mean is None or std is None:
@@ -58,7 +58,7 @@ def _read_channels(path: Path, teacher: str) -> Tensor:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as exc:
         raise WeightsError(f'{path} is no array file: {exc}') from exc
-    channels = TEACHERS[teacher].channels
+    channels = TARGETS[teacher].channels
     if values.shape != (channels,) or values.dtype.kind != 'f' or not np.isfinite(values).all():
         raise WeightsError(
             f'{path} holds {values.dtype} {values.shape}; expected {channels} finite float32'

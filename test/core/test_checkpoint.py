@@ -209,3 +209,31 @@ def test_loaded_weights_are_frozen_float32_on_the_cpu(tiny_folder: Path) -> None
         assert parameter.device.type == 'cpu'
     assert sum(p.numel() for p in model.parameters()) == 16_166_944
     np.testing.assert_array_equal(model.get_buffer('normalised')[[0, 255]], [-1.0, 1.0])
+
+
+def test_what_is_stored_is_what_was_published(tiny_folder: Path, tmp_path: Path) -> None:
+    files = checkpoint.files_of(checkpoint.load(tiny_folder))
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    published = load_file(tiny_folder / 'model.safetensors')
+    stored = load_file(tmp_path / 'model.safetensors')
+    assert stored.keys() == published.keys()
+    assert all(torch.equal(stored[key], published[key]) for key in published)
+    ours, theirs = (json.loads((f / 'config.json').read_text()) for f in (tmp_path, tiny_folder))
+    assert {key: ours[key] for key in theirs if key != 'architectures'} == {
+        key: theirs[key] for key in theirs if key != 'architectures'
+    }
+
+
+def test_half_precision_is_stored_in_half_the_room(tiny_folder: Path, tmp_path: Path) -> None:
+    model = checkpoint.load(tiny_folder)
+    files = checkpoint.files_of(model, torch.float16, {'classes': ['cube']})
+    assert len(files['model.safetensors']) < 0.51 * len(
+        (tiny_folder / 'model.safetensors').read_bytes()
+    )
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert json.loads(files['config.json'])['classes'] == ['cube']
+    loaded = checkpoint.load(tmp_path).state_dict()
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(loaded[key], tensor.half().float()), key

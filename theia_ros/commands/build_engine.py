@@ -6,7 +6,7 @@ import argparse
 import time
 
 from theia_ros.catalog import BACKBONE
-from theia_ros.catalog import TEACHERS
+from theia_ros.catalog import TARGETS
 from theia_ros.commands.stages import Stages
 from theia_ros.errors import ParameterError
 from theia_ros.params import choices
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--tensors',
         default='',
-        help=f'comma-separated: {",".join((BACKBONE, *TEACHERS))} (default: all of the model)',
+        help=f'comma-separated: {",".join((BACKBONE, *TARGETS))} (default: all of the model)',
     )
 
 

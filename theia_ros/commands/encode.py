@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from theia_ros.catalog import BACKBONE
-from theia_ros.catalog import TEACHERS
+from theia_ros.catalog import TARGETS
 from theia_ros.commands.stages import Stages
 from theia_ros.errors import ParameterError
 from theia_ros.params import choices
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--tensors',
         default=BACKBONE,
-        help=f'comma-separated: {",".join((BACKBONE, *TEACHERS))} (default: %(default)s)',
+        help=f'comma-separated: {",".join((BACKBONE, *TARGETS))} (default: %(default)s)',
     )
     parser.add_argument(
         '--reduce',

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from theia_ros.catalog import TEACHERS
+from theia_ros.catalog import TARGETS
 from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Frame
 from theia_ros.geometry import map_hw
@@ -144,7 +144,7 @@ class PcaDecoder:
         self.tensor = tensor
         self._statistics = statistics
         self._map_width_px = map_width_px
-        self._view = TEACHERS[tensor].view if tensor in TEACHERS else 1.0
+        self._view = TARGETS[tensor].view if tensor in TARGETS else 1.0
         self._stable = StableView()
 
     def use(self, params: EncoderParams) -> None:

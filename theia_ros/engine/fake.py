@@ -13,7 +13,7 @@ from torch import Tensor
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import PATCH_PX
 from theia_ros.catalog import STUDENTS
-from theia_ros.catalog import TEACHERS
+from theia_ros.catalog import TARGETS
 from theia_ros.model import ModelConfig
 
 
@@ -48,8 +48,8 @@ class FakeEngine:
             grid_hw = height_px // PATCH_PX, width_px // PATCH_PX
             channels = STUDENTS[self.config.student].width
         else:
-            grid_hw, channels = TEACHERS[name].grid_hw, TEACHERS[name].channels
-            border = (1 - TEACHERS[name].view) / 2
+            grid_hw, channels = TARGETS[name].grid_hw, TARGETS[name].channels
+            border = (1 - TARGETS[name].view) / 2
             y, x = round(height_px * border), round(width_px * border)
             images = images[:, :, y : height_px - y, x : width_px - x]
         colours = F.adaptive_avg_pool2d(images, grid_hw).flatten(2).transpose(1, 2)  # (B, N, 3)
