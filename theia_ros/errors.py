@@ -6,6 +6,7 @@
     ├── FrameError       a picture cannot be used; the next one may be fine
     ├── ParameterError   a parameter or an argument has a value that makes no sense
     ├── WeightsError     a model, or a part of one, is missing or does not fit
+    ├── BagError         a bag cannot be read, or what is made of it cannot be written
     └── EngineError      a backend is unknown, not installed, or failed
         └── ParityError       an engine is too far from the float32 reference
 
@@ -43,6 +44,10 @@ class ParameterError(TheiaRosError):
 
 class WeightsError(TheiaRosError):
     """A model, or a part of one, is missing or does not fit."""
+
+
+class BagError(TheiaRosError):
+    """A bag cannot be read, or what is made of it cannot be written."""
 
 
 class EngineError(TheiaRosError):
