@@ -39,6 +39,7 @@ from theia_ros.nodes.diagnostics import progress_status
 from theia_ros.nodes.outputs import CameraOutputs
 from theia_ros.nodes.outputs import create_publisher
 from theia_ros.nodes.pipeline import Pipeline
+from theia_ros.nodes.process import give_back_memory
 from theia_ros.nodes.process import run_node
 from theia_ros.nodes.transitions import reported
 from theia_ros.params import NodeParams
@@ -111,6 +112,7 @@ class EncoderNode(LifecycleNode):
                 self.get_logger().warning(note)
             else:
                 self.get_logger().info(note)
+        give_back_memory()
         recipe = encoder.provenance.recipe
         self.get_logger().info(
             f'configured in {time.monotonic() - started:.1f} s: {params.model}, {recipe.backend} '
@@ -185,6 +187,7 @@ class EncoderNode(LifecycleNode):
         self._cameras, self._outputs = {}, {}
         self._info = self._latency = self._array = self._info_message = None
         self._params = self._encoder = None
+        give_back_memory()
 
     # --- the rest ------------------------------------------------------------------------------
 

@@ -42,6 +42,16 @@ def keep_large_buffers() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
+def give_back_memory() -> None:
+    """Give the kernel what is free inside the allocator, such as after an engine was loaded.
+
+    `keep_large_buffers` lets it keep more than it will ever need again.
+    """
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim:
+        trim(0)
+
+
 def _on_signals(handler: Callable[..., None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
