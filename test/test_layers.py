@@ -35,6 +35,9 @@ FORBIDDEN: dict[str, set[str]] = {
     'intrinsics.py': PLAIN,
     'sync.py': PLAIN | {'numpy'},
     'rate.py': PLAIN | {'numpy'},
+    'client/': PLAIN,
+    'client/tensors.py': ROS | MESSAGES,
+    'client/subscriber.py': TORCH,
     'hub/': PLAIN,
     'cli.py': PLAIN | {'numpy'},
     'conversions.py': ROS | TORCH,
@@ -83,6 +86,7 @@ HEAVY = {
     'theia_ros.params': PLAIN | {'numpy', 'PIL'},
     'theia_ros.datatypes': PLAIN | {'PIL'},
     'theia_ros.preprocess': PLAIN,
+    'theia_ros.client': PLAIN | {'PIL'},
     'theia_ros.encoder': ROS | MESSAGES,
     'theia_ros.conversions': PLAIN,
 }

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from theia_ros.catalog import BACKBONE
 from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Features
 from theia_ros.datatypes import Frame
@@ -132,11 +131,6 @@ def header_of(record: Frame | Features | DecodedMap, makers: Makers | None = Non
     seconds, nanoseconds = divmod(record.stamp_ns, 1_000_000_000)
     stamp = make.Time(sec=seconds, nanosec=nanoseconds)
     return make.Header(stamp=stamp, frame_id=record.frame_id)
-
-
-def feature_topic(tensor: str) -> str:
-    """Return the topic of a tensor, below the camera's."""
-    return 'features' if tensor == BACKBONE else f'{tensor}/features'
 
 
 def message_from_features(

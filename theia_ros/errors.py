@@ -7,8 +7,13 @@
     ├── ParameterError   a parameter or an argument has a value that makes no sense
     ├── WeightsError     a model, or a part of one, is missing or does not fit
     ├── BagError         a bag cannot be read, or what is made of it cannot be written
-    └── EngineError      a backend is unknown, not installed, or failed
-        └── ParityError       an engine is too far from the float32 reference
+    ├── EngineError      a backend is unknown, not installed, or failed
+    │   └── ParityError       an engine is too far from the float32 reference
+    └── FeatureError     features are not there as a policy needs them
+        ├── MalformedError    a message does not hold what it says; the next one may be fine
+        ├── StaleError        none have come, or the newest are too old
+        ├── GapError          a step of the history has none
+        └── ProvenanceError   they are not made like those that the policy was trained with
 
 A message is one line and says what was expected, what was found and what to do.
 The core raises; only the node and the command line report, so that each error is told once.
@@ -65,3 +70,42 @@ class ParityError(EngineError):
         """Make the error of an engine that was compared."""
         super().__init__(message)
         self.parity = parity
+
+
+class FeatureError(TheiaRosError):
+    """Features are not there as a policy needs them; it should stop safely."""
+
+
+class MalformedError(FeatureError):
+    """A message does not hold what it says; the next one may be fine.
+
+    Attributes:
+        reason: One lower-case word, the same for all messages that are wrong in the same way.
+            Counters are kept per reason.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        """Make the error that counts under `reason`."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class StaleError(FeatureError):
+    """No features have come, or the newest are too old.
+
+    Attributes:
+        silent: Names of what nothing has come of yet.
+    """
+
+    def __init__(self, message: str, silent: tuple[str, ...] = ()) -> None:
+        """Make the error; `silent` are those of whom nothing has come."""
+        super().__init__(message)
+        self.silent = silent
+
+
+class GapError(FeatureError):
+    """A step of the history has no features."""
+
+
+class ProvenanceError(FeatureError):
+    """Features are not made like those that the policy was trained with."""

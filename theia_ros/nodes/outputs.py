@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 from theia_msgs.msg import FeatureTensor
 
-from theia_ros.conversions import feature_topic
+from theia_ros.catalog import feature_topic
 from theia_ros.conversions import info_from_map
 from theia_ros.conversions import message_from_features
 from theia_ros.conversions import message_from_map
