@@ -14,6 +14,7 @@ from theia_ros.commands import build_engine
 from theia_ros.commands import encode
 from theia_ros.commands import fetch
 from theia_ros.commands import models
+from theia_ros.commands import view
 
 
 class Command(Protocol):
@@ -40,4 +41,5 @@ COMMANDS: Mapping[str, Command] = {
     'bench': bench,
     'models': models,
     'fetch': fetch,
+    'view': view,
 }
