@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from theia_ros.catalog import cache_folder
 from theia_ros.catalog import Licence
 from theia_ros.catalog import model_folder
@@ -186,6 +184,8 @@ def _offline() -> bool:
 def _report(line: str) -> None:
     """Print a line on the way; errors alone go to the error stream."""
     if sys.stderr.isatty():
+        from tqdm import tqdm
+
         tqdm.write(line, file=sys.stdout)  # above the bar, if there is one
     else:
         print(line, flush=True)

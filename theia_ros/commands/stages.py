@@ -52,9 +52,16 @@ class Stages:
         """Stop it, and clear the line."""
         self._over.set()
         self._ticker.join()
-        if self._one_line and self._width:
-            self._stream.write('\r' + ' ' * self._width + '\r')
-            self._stream.flush()
+        self.clear()
+
+    def clear(self) -> None:
+        """End the stage and clear its line, so that something else can be written."""
+        with self._lock:
+            self._stage = ''
+            if self._one_line and self._width:
+                self._stream.write('\r' + ' ' * self._width + '\r')
+                self._stream.flush()
+                self._width = 0
 
     def _tick(self) -> None:
         while not self._over.wait(_TICK_S):

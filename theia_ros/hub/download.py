@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from tqdm import tqdm
-
 from theia_ros.errors import WeightsError
 from theia_ros.hub import web
 from theia_ros.hub.patience import Patience
@@ -127,6 +125,8 @@ def _fill(plan: Plan, file: BinaryIO, name: str, report: Report) -> str:
     else:
         restart()
         position = len(plan.prefix)
+    from tqdm import tqdm
+
     patience, furthest, resumable = Patience(report), position, True
     with tqdm(
         desc=name,

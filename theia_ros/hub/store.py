@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from tqdm import tqdm
-
 from theia_ros.catalog import cache_folder
 from theia_ros.errors import WeightsError
 from theia_ros.hub.patience import Report
@@ -109,6 +107,8 @@ def sha256_of(path: Path) -> str:
     Raises:
         WeightsError: It cannot be read.
     """
+    from tqdm import tqdm
+
     digest = hashlib.sha256()
     try:
         with (

@@ -1,0 +1,1 @@
+"""What is wrong with a machine, and the command that cures it: one small check for each thing."""

@@ -1,0 +1,132 @@
+"""The model: its files, its licence, and whether it loads strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from theia_ros.catalog import find_model
+from theia_ros.catalog import model_folder
+from theia_ros.catalog import MODELS
+from theia_ros.doctor.facts import Facts
+from theia_ros.doctor.finding import error
+from theia_ros.doctor.finding import Finding
+from theia_ros.doctor.finding import ok
+from theia_ros.doctor.finding import warning
+from theia_ros.errors import TheiaRosError
+from theia_ros.hub.sources import Asset
+from theia_ros.hub.sources import decoding_assets
+from theia_ros.hub.sources import DEMO
+from theia_ros.hub.sources import demo_asset
+from theia_ros.hub.sources import model_assets
+from theia_ros.hub.store import check
+from theia_ros.hub.store import read_records
+from theia_ros.hub.store import State
+
+WEIGHTS_FILE = 'model.safetensors'
+
+
+def files(facts: Facts) -> Iterator[Finding]:
+    """Compare the files of the model with the checksums of the day they were fetched."""
+    model = facts.params.model
+    try:
+        folder = find_model(model)
+    except TheiaRosError as exc:
+        cure = f'theia-ros fetch {model}' if model in MODELS else 'theia-ros models'
+        agree = ' --accept-licence' if model in MODELS and model != DEMO else ''
+        yield error('model', model, str(exc), f'{cure}{agree}')
+        return
+    if model not in MODELS:
+        yield ok('model', f'{folder}, a folder of yours: there is no checksum to compare')
+        return
+    assets = (demo_asset(),) if model == DEMO else model_assets(model)
+    yield from _compare('model', model, assets, folder)
+
+
+def _compare(name: str, model: str, assets: tuple[Asset, ...], folder: Path) -> Iterator[Finding]:
+    """Tell the state of files that were fetched."""
+    again = f'theia-ros fetch {model} --force' + (' --accept-licence' if model != DEMO else '')
+    states = set()
+    for asset in assets:
+        try:
+            finding = check(asset, hashed=True)
+        except TheiaRosError as exc:
+            yield error(name, str(asset.path), str(exc), again)
+            return
+        if finding.state is State.DAMAGED:
+            yield error(name, str(asset.path), f'damaged: {finding.reason}', again)
+            return
+        if finding.state is State.ABSENT:
+            yield error(name, str(asset.path), 'it is missing', again)
+            return
+        states.add(finding.state)
+    if State.UNKNOWN in states:
+        yield warning(name, str(folder), 'it was not fetched: no checksum is known', again)
+    else:
+        yield ok(name, f'{model} in {folder}, checksums are right')
+
+
+def load(facts: Facts) -> Iterator[Finding]:
+    """Load the model strictly: exactly the tensors that its configuration asks for."""
+    if facts.torch.failure or not _is_here(facts.params.model):
+        return  # said already
+    if failure := facts.model.failure:
+        model = facts.params.model
+        cures = [f'theia-ros fetch {model} --force'] if model in MODELS else []
+        yield error('weights', model, failure, *cures, 'see models/README.md')
+        return
+    answer = facts.model.answer
+    heads = ', '.join(answer['teachers']) or 'none'
+    found = f'{answer["tensors"]} tensors, {answer["numbers"] / 1e6:.1f} M numbers, heads: {heads}'
+    yield ok('weights', found)
+
+
+def licence(facts: Facts) -> Iterator[Finding]:
+    """Show under which licence the weights are used."""
+    model = facts.params.model
+    if not _is_here(model):
+        return  # said already
+    if model not in MODELS:
+        yield ok('licence', 'of your own weights: not known here')
+        return
+    record = read_records(model_folder(model)).get(WEIGHTS_FILE)
+    agreed = ', accepted when it was fetched' if record and record.licence_accepted else ''
+    yield ok('licence', f'{MODELS[model].licence}{agreed}')
+
+
+def parts(facts: Facts) -> Iterator[Finding]:
+    """Look for what decoding the model's heads needs beside it."""
+    model = facts.params.model
+    if model not in MODELS or not MODELS[model].teachers or not _is_here(model):
+        return
+    agree = f'theia-ros fetch {model} --accept-licence'
+    missing = []
+    for asset in decoding_assets(model):
+        try:
+            finding = check(asset, hashed=True)
+        except TheiaRosError as exc:
+            yield error('for maps', str(asset.path), str(exc), f'{agree} --force')
+            return
+        if finding.state is State.DAMAGED:
+            wrong = f'damaged: {finding.reason}'
+            yield error('for maps', str(asset.path), wrong, f'{agree} --force')
+            return
+        if finding.state is State.ABSENT:
+            missing.append(asset.path.name)
+    if missing:
+        yield warning(
+            'for maps',
+            f'{len(missing)} files are missing, such as {missing[0]}',
+            'features are published, depth and segmentation are not',
+            agree,
+        )
+    else:
+        yield ok('for maps', 'decoders and statistics are here, checksums are right')
+
+
+def _is_here(model: str) -> bool:
+    try:
+        find_model(model)
+    except TheiaRosError:
+        return False
+    return True
