@@ -11,6 +11,7 @@ from typing import Protocol
 
 from theia_ros.commands import bench
 from theia_ros.commands import build_engine
+from theia_ros.commands import doctor
 from theia_ros.commands import encode
 from theia_ros.commands import fetch
 from theia_ros.commands import models
@@ -41,5 +42,6 @@ COMMANDS: Mapping[str, Command] = {
     'bench': bench,
     'models': models,
     'fetch': fetch,
+    'doctor': doctor,
     'view': view,
 }
