@@ -38,6 +38,7 @@ FORBIDDEN: dict[str, set[str]] = {
     'client/': PLAIN,
     'client/tensors.py': ROS | MESSAGES,
     'client/subscriber.py': TORCH,
+    'neighbours.py': PLAIN,
     'hub/': PLAIN,
     'cli.py': PLAIN | {'numpy'},
     'conversions.py': ROS | TORCH,
