@@ -1,10 +1,11 @@
 """Start the encoder node and, unless told otherwise, configure and activate it.
 
-Every argument but the first few overrides the parameter of the same name in the parameter file;
-what they mean stands there.
+Arguments that are called like a parameter override it; what they mean stands in the parameter
+file. To remap topics, include this file in a group with `SetRemap`.
 """
 
 import os
+from dataclasses import fields
 from typing import List  # noqa: UP035 (launch_ros of Humble knows no list[str])
 
 from launch import LaunchContext
@@ -13,24 +14,22 @@ from launch import LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument
 from launch.actions import OpaqueFunction
 from launch.actions import SetEnvironmentVariable
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from theia_ros.params import NodeParams
+from theia_ros.rviz import write_config
+
 SHARE = FindPackageShare('theia_ros')
-STRINGS = List[str]  # noqa: UP006
-OVERRIDES = {
-    'model': (str, 'Name of a model, or its folder.'),
-    'backend': (str, 'What runs the model.'),
-    'precision': (str, 'Arithmetic of the engine.'),
-    'device': (str, 'Where the model runs.'),
-    'cameras': (STRINGS, 'Names of the cameras, such as [front,wrist].'),
-    'image_topics': (STRINGS, 'Their topics, such as [/front/image_raw,/wrist/image_raw].'),
-}
-TYPES = {'autostart': bool, 'use_sim_time': bool}
-TYPES |= {name: kind for name, (kind, _) in OVERRIDES.items()}
+OVERRIDES = ('model', 'backend', 'precision', 'device', 'cameras', 'image_topics')
+PARAMS = {f.name: f for f in fields(NodeParams)}
+LIST = List[str]  # noqa: UP006
+TYPES = {name: LIST if isinstance(PARAMS[name].default, tuple) else str for name in OVERRIDES}
+TYPES |= {'autostart': bool, 'use_sim_time': bool}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -41,8 +40,14 @@ def generate_launch_description() -> LaunchDescription:
                 default_value=PathJoinSubstitution([SHARE, 'config', 'theia.yaml']),
                 description='Parameters of the node; the default file names all of them.',
             ),
-            DeclareLaunchArgument('namespace', default_value='', description='Of the node.'),
-            DeclareLaunchArgument('name', default_value='theia', description='Of the node.'),
+            DeclareLaunchArgument(
+                'namespace', default_value='', description='Namespace of the node.'
+            ),
+            DeclareLaunchArgument(
+                'name',
+                default_value='theia',
+                description='Name of the node; a second one beside it needs another.',
+            ),
             DeclareLaunchArgument(
                 'autostart',
                 default_value='true',
@@ -51,15 +56,35 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'use_sim_time', default_value='false', description='Take time from /clock.'
             ),
-            DeclareLaunchArgument('log_level', default_value='info', description='Of the node.'),
+            DeclareLaunchArgument(
+                'log_level',
+                default_value='info',
+                description='What the node logs: debug, info, warn, error or fatal.',
+            ),
+            DeclareLaunchArgument(
+                'rviz', default_value='false', description='Show the maps of all cameras in rviz.'
+            ),
+            DeclareLaunchArgument(
+                'rviz_frame',
+                default_value='base_link',
+                description='Fixed frame of rviz, in which the cloud of depth stands.',
+            ),
             *(
-                DeclareLaunchArgument(name, default_value='', description=f'{text} (Overrides.)')
-                for name, (_, text) in OVERRIDES.items()
+                DeclareLaunchArgument(name, default_value='', description=_meaning(name))
+                for name in OVERRIDES
             ),
             *_transport(),
             OpaqueFunction(function=_encoder),
         ]
     )
+
+
+def _meaning(name: str) -> str:
+    """Tell what a parameter means, for a person."""
+    about = PARAMS[name].metadata
+    choices = f' One of {", ".join(about["choices"])}.' if about['choices'] else ''
+    example = ' Written as [a,b].' if TYPES[name] is LIST else ''
+    return f'{about["doc"]}{choices}{example} Empty: as in params_file.'
 
 
 def _transport() -> list[SetEnvironmentVariable]:
@@ -82,14 +107,40 @@ def _encoder(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         for name, kind in TYPES.items()
         if value(name)
     }
+    encoder = Node(
+        package='theia_ros',
+        executable='encoder_node',
+        name=value('name'),
+        namespace=value('namespace'),
+        output='screen',
+        parameters=[value('params_file'), overrides],
+        arguments=['--ros-args', '--log-level', value('log_level')],
+    )
+    shown = IfCondition(LaunchConfiguration('rviz'))
+    return [encoder, OpaqueFunction(function=_rviz, args=[encoder], condition=shown)]
+
+
+def _rviz(context: LaunchContext, encoder: Node) -> list[LaunchDescriptionEntity]:
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    node = encoder.node_name  # with every namespace around it
+    overrides = {name: value(name) for name in ('model', 'cameras', 'image_topics')}
+    config = write_config(SHARE.perform(context), node, value('params_file'), overrides)
     return [
         Node(
             package='theia_ros',
-            executable='encoder_node',
-            name=value('name'),
+            executable='depth_cloud',
+            name=f'{value("name")}_cloud',
             namespace=value('namespace'),
             output='screen',
-            parameters=[value('params_file'), overrides],
-            arguments=['--ros-args', '--log-level', value('log_level')],
-        )
+            parameters=[{'encoder': node}],
+        ),
+        Node(
+            package='rviz2',
+            executable='rviz2',
+            name=f'{value("name")}_rviz',
+            namespace=value('namespace'),
+            arguments=['-d', config, '-f', value('rviz_frame')],
+        ),
     ]

@@ -14,6 +14,14 @@ def encoder_node() -> int:
     return main()
 
 
+def depth_cloud() -> int:
+    """Run `theia_ros.nodes.depth_cloud`."""
+    _end_at_signals()
+    from theia_ros.nodes.depth_cloud import main
+
+    return main()
+
+
 def demo_camera() -> int:
     """Run `theia_ros.demo.camera_node`."""
     _end_at_signals()

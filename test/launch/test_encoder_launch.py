@@ -1,9 +1,11 @@
-"""The launch file: what it declares, by stand-ins, and what it starts, where launch_ros is."""
+"""The launch files: what they declare, by stand-ins, and what they start, where launch_ros is."""
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +17,11 @@ from typing import List  # noqa: UP035 (launch_ros of Humble knows no list[str])
 import pytest
 import yaml
 
+from theia_ros import rviz as rviz_config
+
 ROOT = Path(__file__).parents[2]
 LAUNCH_FILE = ROOT / 'launch' / 'encoder.launch.py'
+DEMO_FILE = ROOT / 'launch' / 'demo.launch.py'
 TRANSPORT = (
     'FASTDDS_BUILTIN_TRANSPORTS',
     'FASTDDS_DEFAULT_PROFILES_FILE',
@@ -43,15 +48,27 @@ class DeclareLaunchArgument(Remembered):
 
 
 class FindPackageShare(Remembered):
+    def perform(self, context):
+        return str(ROOT)
+
+
+class IfCondition(Remembered):
+    pass
+
+
+class IncludeLaunchDescription(Remembered):
     pass
 
 
 class Node(Remembered):
-    pass
+    @property
+    def node_name(self):
+        return f'/pushed/{self.named["name"]}'
 
 
 class OpaqueFunction(Remembered):
-    pass
+    def run(self, context):
+        return self.named['function'](context, *self.named.get('args', ()))
 
 
 class PathJoinSubstitution(Remembered):
@@ -59,6 +76,10 @@ class PathJoinSubstitution(Remembered):
 
 
 class ParameterValue(Remembered):
+    pass
+
+
+class PythonLaunchDescriptionSource(Remembered):
     pass
 
 
@@ -87,8 +108,13 @@ STAND_INS = {
     },
     'launch.actions': {
         'DeclareLaunchArgument': DeclareLaunchArgument,
+        'IncludeLaunchDescription': IncludeLaunchDescription,
         'OpaqueFunction': OpaqueFunction,
         'SetEnvironmentVariable': SetEnvironmentVariable,
+    },
+    'launch.conditions': {'IfCondition': IfCondition},
+    'launch.launch_description_sources': {
+        'PythonLaunchDescriptionSource': PythonLaunchDescriptionSource
     },
     'launch.substitutions': {
         'LaunchConfiguration': LaunchConfiguration,
@@ -104,7 +130,7 @@ SHARE = FindPackageShare('theia_ros')
 
 @pytest.fixture
 def load(monkeypatch):
-    """Load the launch file and return its description."""
+    """Load a launch file and return its description."""
     for name, members in STAND_INS.items():
         module = types.ModuleType(name)
         vars(module).update(members)
@@ -112,8 +138,8 @@ def load(monkeypatch):
     for name in TRANSPORT:
         monkeypatch.delenv(name, raising=False)
 
-    def load():
-        spec = importlib.util.spec_from_file_location('encoder_launch', LAUNCH_FILE)
+    def load(file=LAUNCH_FILE):
+        spec = importlib.util.spec_from_file_location('a_launch_file', file)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module.generate_launch_description()
@@ -129,20 +155,30 @@ def override(name, kind):
     return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
 
+def started(description, **arguments):
+    """Return the node, and what starts rviz, when these arguments are given."""
+    (action,) = description.of(OpaqueFunction)
+    context = {**defaults(description), 'params_file': 'p', **arguments}
+    node, rviz = action.run(context)
+    return node, rviz, context
+
+
 def node_with(description, **arguments):
     """Return what the node is started with when these arguments are given."""
-    (action,) = description.of(OpaqueFunction)
-    (node,) = action.named['function']({**defaults(description), 'params_file': 'p', **arguments})
-    return node.named
+    return started(description, **arguments)[0].named
 
 
-def test_every_argument_is_described(load):
-    description = load()
+@pytest.mark.parametrize('file', [LAUNCH_FILE, DEMO_FILE], ids=lambda file: file.name)
+def test_every_argument_is_described(load, file):
+    for argument in load(file).of(DeclareLaunchArgument):
+        description = argument.named['description']
+        assert description.endswith('.'), argument.given
+        assert len(description.split()) > 3, argument.given
 
-    arguments = description.of(DeclareLaunchArgument)
-    assert all(a.named['description'].endswith('.') or '(' in a.named['description']
-               for a in arguments)  # fmt: skip
-    found = defaults(description)
+
+def test_arguments_have_harmless_defaults(load):
+    found = defaults(load())
+    assert found['rviz'] == 'false'
     assert found['params_file'] == PathJoinSubstitution([SHARE, 'config', 'theia.yaml'])
     assert found['autostart'] == 'true'
     assert found['name'] == 'theia'
@@ -194,8 +230,77 @@ def test_arguments_override_the_parameter_file(load):
 def test_overrides_are_parameters(load):
     known = yaml.safe_load((ROOT / 'config' / 'theia.yaml').read_text())['/**']['ros__parameters']
     others = {'params_file', 'namespace', 'name', 'use_sim_time', 'log_level'}
+    others |= {'rviz', 'rviz_frame'}
 
     assert set(defaults(load())) - others <= set(known)
+
+
+def test_rviz_shows_every_camera_of_the_node(load, tmp_path):
+    file = tmp_path / 'mine.yaml'
+    file.write_text('/**: {ros__parameters: {cameras: [left], image_topics: [left/image]}}')
+    node, rviz, context = started(load(), params_file=str(file), name='eyes', rviz_frame='world')
+
+    assert rviz.named['condition'] == IfCondition(LaunchConfiguration('rviz'))
+    cloud, window = (action.named for action in rviz.run(context))
+    assert (cloud['package'], cloud['executable']) == ('theia_ros', 'depth_cloud')
+    assert (cloud['name'], cloud['namespace']) == ('eyes_cloud', node.named['namespace'])
+    assert cloud['parameters'] == [{'encoder': '/pushed/eyes'}]
+    assert (window['package'], window['executable']) == ('rviz2', 'rviz2')
+    option, path, *frame = window['arguments']
+    assert option == '-d'
+    assert frame == ['-f', 'world']
+    topics = [topic for _, topic in rviz_config.topics_of(yaml.safe_load(Path(path).read_text()))]
+    assert topics == [
+        '/pushed/left/image',
+        '/pushed/eyes/left/dinov2/image',
+        '/pushed/eyes/left/depth/image_color',
+        '/pushed/eyes/left/segmentation/image',
+        '/pushed/eyes_cloud/left/points',
+    ]
+
+
+def test_arguments_override_what_rviz_shows(load):
+    _, rviz, context = started(
+        load(),
+        params_file=str(ROOT / 'config' / 'theia.yaml'),
+        cameras='[a, b]',
+        image_topics='[/a/image, /b/image/compressed]',
+        model='demo-dinov2-small',
+    )
+
+    path = rviz.run(context)[1].named['arguments'][1]
+    topics = [topic for _, topic in rviz_config.topics_of(yaml.safe_load(Path(path).read_text()))]
+    # This model has no head for the other maps.
+    assert topics == [
+        '/a/image',
+        '/pushed/theia/a/dinov2/image',
+        '/b/image/compressed',
+        '/pushed/theia/b/dinov2/image',
+    ]
+
+
+def test_demo_is_the_encoder_with_a_camera(load):
+    description = load(DEMO_FILE)
+
+    encoder = PathJoinSubstitution([SHARE, 'launch', 'encoder.launch.py'])
+    assert description.of(IncludeLaunchDescription) == [
+        IncludeLaunchDescription(PythonLaunchDescriptionSource([encoder]))
+    ]
+    camera, frames = (node.named for node in description.of(Node))
+    assert (camera['package'], camera['executable']) == ('theia_ros', 'demo_camera')
+    # Its topic is the node's default.
+    assert camera['name'] == 'camera'
+    assert camera['parameters'] == [{'video': override('video', str), 'fov_deg': 60.0}]
+    assert frames['package'] == 'tf2_ros'
+    assert frames['condition'] == IfCondition(LaunchConfiguration('rviz'))
+    assert defaults(description)['rviz'] == 'true'
+    assert defaults(description)['rviz_frame'] in frames['arguments']
+
+
+def test_demo_passes_every_argument_on(load):
+    # A configuration that is set outside wins over the default of an included file.
+    own = set(defaults(load(DEMO_FILE)))
+    assert own - set(defaults(load())) == {'video'}
 
 
 @pytest.mark.parametrize(
@@ -225,34 +330,42 @@ def test_transport_of_the_user_stays(load, monkeypatch, variable):
 RUNNER = """
 import sys
 from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
+from launch.actions import GroupAction, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace, SetRemap
 
 source = PythonLaunchDescriptionSource(sys.argv[1])
 arguments = [tuple(a.split(':=', 1)) for a in sys.argv[2:]]
+around = {
+    'remap': lambda text: SetRemap(*text.split('=')),
+    'push': PushRosNamespace,
+}
+group = [around[name](value) for name, value in arguments if name in around]
+group.append(IncludeLaunchDescription(source, launch_arguments=[
+    (name, value) for name, value in arguments if name not in around
+]))
 service = LaunchService()
-service.include_launch_description(
-    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
-)
+service.include_launch_description(LaunchDescription([GroupAction(group)]))
 sys.exit(service.run())
 """
+FAKE = ('backend:=fake', 'model:=theia-tiny-patch16-224-cddsv')
 
 
 @pytest.fixture
-def launched(domain, tmp_path, request):
-    """Launch the node with arguments; return the process and the file that it writes to."""
+def launched(domain, tmp_path):
+    """Launch a file with arguments; return the process and the file that it writes to."""
     pytest.importorskip('launch_ros', reason='needs launch_ros, which has no wheel on PyPI')
     processes = []
 
-    def launched(*arguments):
-        log = tmp_path / 'launch.log'
-        with log.open('w') as file:
+    def launched(*arguments, file=LAUNCH_FILE, **environment):
+        log = tmp_path / f'launch_{len(processes)}.log'
+        with log.open('w') as out:
             process = subprocess.Popen(
-                [sys.executable, '-c', RUNNER, str(LAUNCH_FILE), *arguments],
-                stdout=file,
+                [sys.executable, '-c', RUNNER, str(file), *arguments],
+                stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=tmp_path,
-                env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+                env={**os.environ, 'PYTHONUNBUFFERED': '1', **environment},
                 start_new_session=True,
             )
         processes.append(process)
@@ -265,36 +378,151 @@ def launched(domain, tmp_path, request):
         process.wait()
 
 
-@pytest.mark.needs_ros
-def test_launched_node_serves_a_camera_and_ends_with_ctrl_c(launched, domain):
+def stop(process, log):
+    """End a launch as Ctrl-C in a terminal does, and return what it said."""
+    from helpers import ros_peer
+
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(ros_peer.GENEROUS_S) == 0, log.read_text()
+    said = log.read_text()
+    assert 'process has finished cleanly' in said
+    assert 'Traceback' not in said
+    return said
+
+
+def first_features(peer, topic, image_topic, process, log):
+    """Send images until features come, and return the first."""
     from helpers import ros_peer
     from sensor_msgs.msg import Image
     from theia_msgs.msg import FeatureTensor
 
+    features = peer.collect(FeatureTensor, topic)
+    camera = peer.publisher(Image, image_topic) if image_topic else None
+    end = time.monotonic() + ros_peer.GENEROUS_S
+    while not features:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        if camera:
+            camera.publish(ros_peer.image(sec=7))
+        peer.spin(0.1)
+    return features[0]
+
+
+@pytest.fixture
+def peer(domain):
+    from helpers import ros_peer
+
+    with ros_peer.Peer(domain) as peer:
+        yield peer
+
+
+@pytest.mark.needs_ros
+def test_launched_node_serves_a_camera_and_ends_with_ctrl_c(launched, peer):
+    from helpers import ros_peer
+
     process, log = launched(
-        'backend:=fake',
-        'model:=theia-tiny-patch16-224-cddsv',
+        *FAKE,
         'cameras:=[front]',
         'image_topics:=[/front/image_raw]',
         'name:=eyes',
         'namespace:=robot1',
     )
-    with ros_peer.Peer(domain) as peer:
-        features = peer.collect(FeatureTensor, '/robot1/eyes/front/features')
-        camera = peer.publisher(Image, '/front/image_raw')
-        end = time.monotonic() + ros_peer.GENEROUS_S
-        while not features:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            camera.publish(ros_peer.image(sec=7))
-            peer.spin(0.1)
 
-        assert features[0].header == ros_peer.image(sec=7).header
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        assert process.wait(ros_peer.GENEROUS_S) == 0, log.read_text()
+    found = first_features(peer, '/robot1/eyes/front/features', '/front/image_raw', process, log)
+    assert found.header == ros_peer.image(sec=7).header
+    stop(process, log)
 
+
+@pytest.mark.needs_ros
+def test_two_nodes_work_side_by_side(launched, peer):
+    sides = ('left', 'right')
+    both = [
+        launched(*FAKE, f'name:={side}', f'cameras:=[{side}]', f'image_topics:=[/{side}/image]')
+        for side in sides
+    ]
+
+    for side, (process, log) in zip(sides, both, strict=True):
+        first_features(peer, f'/{side}/{side}/features', f'/{side}/image', process, log)
+    for process, log in both:
+        stop(process, log)
+
+
+@pytest.mark.needs_ros
+def test_topics_can_be_remapped_and_namespaces_pushed(launched, peer):
+    process, log = launched(*FAKE, 'remap:=/camera/image_raw=/head/image', 'push:=robot2')
+
+    first_features(peer, '/robot2/theia/camera/features', '/head/image', process, log)
+    stop(process, log)
+
+
+@pytest.mark.needs_ros
+def test_time_is_that_of_the_simulation(launched, peer):
+    from helpers import ros_peer
+    from theia_msgs.msg import EncoderInfo
+
+    infos = peer.collect(EncoderInfo, '/theia/info', ros_peer.LATCHED)
+    process, log = launched(*FAKE, 'use_sim_time:=true')
+
+    peer.until(lambda: infos, f'the info of the node, see {log}')
+    assert (infos[0].stamp.sec, infos[0].stamp.nanosec) == (0, 0)  # nobody publishes /clock
+    stop(process, log)
+
+
+@pytest.mark.needs_ros
+def test_demo_needs_nothing_but_a_model(launched, peer):
+    from sensor_msgs.msg import CameraInfo
+    from sensor_msgs.msg import Image
+
+    process, log = launched(*FAKE, 'rviz:=false', file=DEMO_FILE)
+
+    infos = peer.collect(CameraInfo, '/theia/camera/camera_info')
+    images = peer.collect(Image, '/theia/camera/dinov2/image')
+    found = first_features(peer, '/theia/camera/features', '', process, log)
+    assert found.header.frame_id == 'camera_optical_frame'
+    peer.until(lambda: infos and images, 'a map and its calibration')
+    info = infos[0]
+    assert (info.width, info.height) == (640, 480)
+    assert info.k[0] == pytest.approx(320 / math.tan(math.radians(30)))
+    assert (info.k[2], info.k[5]) == (319.5, 239.5)
+    stop(process, log)
+
+
+@pytest.mark.needs_ros
+def test_rviz_is_started_with_a_configuration_for_the_node(launched, peer, tmp_path):
+    """By a stand-in for rviz2, which has no wheel, that writes down what it is given."""
+    from sensor_msgs.msg import PointCloud2
+
+    prefix = tmp_path / 'prefix'
+    index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
+    program = prefix / 'lib' / 'rviz2' / 'rviz2'
+    for folder in (index, program.parent, prefix / 'share' / 'rviz2'):
+        folder.mkdir(parents=True)
+    (index / 'rviz2').touch()
+    program.write_text('#!/bin/sh\necho "given: $*"\ncat "$2" > copy.rviz\nexec sleep 60\n')
+    program.chmod(0o755)
+    process, log = launched(
+        *FAKE,
+        *('rviz:=true', 'rviz_frame:=world', 'cameras:=[a,b]', 'image_topics:=[a/image,/b/image]'),
+        'push:=robot3',
+        AMENT_PREFIX_PATH=f'{prefix}:{os.environ["AMENT_PREFIX_PATH"]}',
+    )
+
+    peer.until(lambda: (tmp_path / 'copy.rviz').is_file(), 'the configuration of rviz')
+    clouds = peer.collect(PointCloud2, '/robot3/theia_cloud/b/points')
+    peer.until(
+        lambda: peer.node.count_publishers('/robot3/theia_cloud/b/points'), f'a cloud, see {log}'
+    )
+    assert clouds == []  # no camera has told its calibration
+    config = yaml.safe_load((tmp_path / 'copy.rviz').read_text())
+    topics = [topic for _, topic in rviz_config.topics_of(config)]
+    assert topics[0] == '/robot3/a/image'
+    assert '/robot3/theia/b/segmentation/image' in topics
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(60)
     said = log.read_text()
-    assert 'process has finished cleanly' in said
+    given = re.search(r'given: -d (\S+\.rviz) -f world', said)
+    assert given, said
+    assert not Path(given[1]).exists()  # it goes with the launch
     assert 'Traceback' not in said
 
 

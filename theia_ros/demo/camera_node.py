@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -25,8 +27,9 @@ class DemoCamera(Node):
     """Publish rgb8 images while somebody listens, and how many there were.
 
     Parameters: `video` (a file) or `device` (a number) instead of the built-in pictures,
-    `rate_hz`, `width_px`, `height_px`, `frame_id`, and `seconds` after which it falls silent
-    (0: never).
+    `rate_hz`, `width_px`, `height_px`, `frame_id`, `seconds` after which it falls silent
+    (0: never), and `fov_deg`, the horizontal angle of view that `~/camera_info` claims (0: none is
+    published).
     """
 
     def __init__(self) -> None:
@@ -38,13 +41,22 @@ class DemoCamera(Node):
         height = self.declare_parameter('height_px', 480).value
         video = self.declare_parameter('video', '').value
         device = self.declare_parameter('device', -1).value
+        fov_deg = self.declare_parameter('fov_deg', 0.0).value
         if not (rate_hz > 0 and width > 0 and height > 0):
             raise ParameterError('rate_hz, width_px and height_px must be above 0')
+        if not 0 <= fov_deg < 180:
+            raise ParameterError(f'fov_deg is {fov_deg}; use 0 to below 180')
         self._pictures = _open(video, device, (width, height), rate_hz)
         self._next = next(self._pictures)  # a source that cannot be read ends the node here
         self._left = round(seconds * rate_hz) if seconds else -1
         self._sent = 0
         self._images = self.create_publisher(Image, '~/image_raw', qos_profile_sensor_data)
+        self._info = _pinhole(width, height, fov_deg) if fov_deg else None
+        self._infos = (
+            self.create_publisher(CameraInfo, '~/camera_info', qos_profile_sensor_data)
+            if fov_deg
+            else None
+        )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(1 / rate_hz, self._publish)
         self.create_timer(1.0, self._tell)
@@ -54,9 +66,10 @@ class DemoCamera(Node):
             return
         rgb = self._next
         height, width = rgb.shape[:2]
+        header = Header(stamp=self._now(), frame_id=self._frame_id)
         self._images.publish(
             Image(
-                header=Header(stamp=self._now(), frame_id=self._frame_id),
+                header=header,
                 height=height,
                 width=width,
                 encoding='rgb8',
@@ -64,6 +77,9 @@ class DemoCamera(Node):
                 data=packed(rgb),
             )
         )
+        if self._infos:
+            self._info.header = header
+            self._infos.publish(self._info)
         self._sent += 1
         self._left -= 1
         # After publishing: the time that a picture takes to make is not latency.
@@ -82,6 +98,21 @@ class DemoCamera(Node):
 
     def _now(self) -> Time:
         return self.get_clock().now().to_msg()
+
+
+def _pinhole(width: int, height: int, fov_deg: float) -> CameraInfo:
+    """Return the calibration of a camera without distortion, by its horizontal angle of view."""
+    focal = width / 2 / math.tan(math.radians(fov_deg) / 2)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    return CameraInfo(
+        width=width,
+        height=height,
+        distortion_model='plumb_bob',
+        d=[0.0] * 5,
+        k=[focal, 0.0, x, 0.0, focal, y, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[focal, 0.0, x, 0.0, 0.0, focal, y, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
 
 
 def _open(
