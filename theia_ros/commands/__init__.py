@@ -9,8 +9,10 @@ import argparse
 from collections.abc import Mapping
 from typing import Protocol
 
+from theia_ros.commands import bag
 from theia_ros.commands import bench
 from theia_ros.commands import build_engine
+from theia_ros.commands import distil
 from theia_ros.commands import doctor
 from theia_ros.commands import encode
 from theia_ros.commands import fetch
@@ -38,10 +40,12 @@ class Command(Protocol):
 
 COMMANDS: Mapping[str, Command] = {
     'encode': encode,
+    'bag': bag,
     'build-engine': build_engine,
     'bench': bench,
     'models': models,
     'fetch': fetch,
     'doctor': doctor,
     'view': view,
+    'distil': distil,
 }

