@@ -226,6 +226,33 @@ def test_node_that_stood_still_goes_on_with_new_images(peer, start):
     assert_balance(peer, node)
 
 
+@pytest.mark.parametrize('stops', [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_node_that_stood_still_hears_every_camera_again(peer, start, stops):
+    names = [f'camera_{i}' for i in range(4)]
+    topics = [f'/{name}/image_raw' for name in names]
+    node = start({**STARTED, 'cameras': names, 'image_topics': topics})
+    for name in names:
+        peer.collect(FeatureTensor, f'/theia/{name}/features')
+
+    def received():
+        peer.forget_diagnostics()
+        peer.until(lambda: all(peer.counters(name) for name in names), 'counters', node)
+        return {name: peer.counters(name)['received'] for name in names}
+
+    with contextlib.ExitStack() as stack:
+        for name, topic in zip(names, topics, strict=True):
+            stack.enter_context(running('camera', name, topic, '30'))
+        peer.until(lambda: all(received().values()), 'pictures of all cameras', node)
+        for i in range(stops):
+            with stopped(node.process):
+                peer.spin(3.0)
+            before = received()
+            peer.spin(2.0)
+            after = received()
+            unheard = [name for name in names if after[name] - before[name] < 10]
+            assert not unheard, f'after stop {i + 1}: {unheard}'
+
+
 def test_camera_that_stands_still_does_not_disturb_the_other(peer, start):
     node = start({**TWO, 'no_image_warning_s': 1.0, 'image_reliability': 'best_effort'})
     front = peer.collect(FeatureTensor, '/theia/front/features')
