@@ -11,7 +11,9 @@ from theia_ros.catalog import model_folder
 from theia_ros.decoders import depth
 from theia_ros.decoders import sam
 from theia_ros.decoders.base import Decoder
+from theia_ros.decoders.classes import ClassesDecoder
 from theia_ros.decoders.depth import DepthDecoder
+from theia_ros.decoders.depth import LogDepthHead
 from theia_ros.decoders.pca import PcaDecoder
 from theia_ros.decoders.segmentation import SegmentationDecoder
 from theia_ros.model import ModelConfig
@@ -27,15 +29,18 @@ Opener = Callable[[ModelConfig, Path, EncoderParams], Decoder | None]
 
 
 def _dinov2(config: ModelConfig, folder: Path, params: EncoderParams) -> Decoder:
-    if 'dinov2' not in config.teachers:
-        return PcaDecoder(BACKBONE, None, params.map_width_px)
-    return PcaDecoder('dinov2', read_statistics(folder, 'dinov2'), params.map_width_px)
+    for name in ('dinov2', 'dinov2_small'):
+        if name in config.teachers:
+            return PcaDecoder(name, read_statistics(folder, name), params.map_width_px)
+    return PcaDecoder(BACKBONE, None, params.map_width_px)
 
 
 def _depth(config: ModelConfig, folder: Path, params: EncoderParams) -> Decoder | None:
     if found := _parts(config, folder, 'depth_anything'):
         statistics, part = found
         return DepthDecoder(statistics, depth.load(part), params.map_width_px)
+    if 'depth' in config.teachers and (own := read_statistics(folder, 'depth')):
+        return DepthDecoder(own, LogDepthHead(), params.map_width_px)
     return None
 
 
@@ -43,7 +48,7 @@ def _segmentation(config: ModelConfig, folder: Path, params: EncoderParams) -> D
     if found := _parts(config, folder, 'sam'):
         statistics, part = found
         return SegmentationDecoder(statistics, sam.load(part), params)
-    return None
+    return ClassesDecoder(params.map_width_px) if 'classes' in config.teachers else None
 
 
 def _parts(config: ModelConfig, folder: Path, teacher: str) -> tuple[Statistics, Path] | None:

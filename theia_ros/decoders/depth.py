@@ -1,7 +1,7 @@
-"""Depth: the last step of Depth Anything's own head, on the features before it.
+"""Depth: the last step of Depth Anything's own head, or what a head learned from a simulator.
 
 Yang et al., "Depth Anything: Unleashing the Power of Large-Scale Unlabeled Data", CVPR 2024.
-What it gives is relative inverse depth: larger is nearer, and the scale is each picture's own.
+What either gives is relative inverse depth: larger is nearer, and the scale is each picture's own.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from theia_ros.catalog import SUBCELLS
 from theia_ros.catalog import TEACHERS
+from theia_ros.cells import to_maps
 from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Frame
 from theia_ros.geometry import map_hw
@@ -29,9 +33,27 @@ DEPTH = 'depth/image'
 COLOUR = 'depth/image_color'
 
 
+class Head(Protocol):
+    """Make depth of de-normalised tokens.
+
+    Attributes:
+        tensor: Whose tokens they are.
+        finer: Rows, and columns, of depth for one of the grid.
+    """
+
+    tensor: ClassVar[str]
+    finer: ClassVar[int]
+
+    def inverse_depth(self, tokens: Tensor) -> Tensor:
+        """Return relative inverse depth of tokens (B, N, C), (B, M) in 0..1, row by row."""
+
+
 @dataclass(frozen=True)
 class DepthHead:
     """The last convolution of Depth Anything, one pixel wide: weight (1, C) and bias (1,)."""
+
+    tensor: ClassVar[str] = 'depth_anything'
+    finer: ClassVar[int] = 1
 
     weight: Tensor
     bias: Tensor
@@ -47,10 +69,28 @@ class DepthHead:
             half precision may give, counts as 0.
         """
         weight, bias = self.weight.to(tokens.device), self.bias.to(tokens.device)
-        depth = F.linear(tokens.relu(), weight, bias).relu()[..., 0]
-        depth = torch.where(depth.isfinite(), depth, 0)
-        low, high = depth.amin(dim=1, keepdim=True), depth.amax(dim=1, keepdim=True)
-        return torch.where(high > low, (depth - low) / (high - low), 0)
+        return _stretched(F.linear(tokens.relu(), weight, bias).relu()[..., 0])
+
+
+class LogDepthHead:
+    """What a head says that learned depth in metres from a simulator: its logarithm.
+
+    It is shown as relative depth all the same: no number of metres holds outside the simulator.
+    """
+
+    tensor: ClassVar[str] = 'depth'
+    finer: ClassVar[int] = SUBCELLS
+
+    def inverse_depth(self, tokens: Tensor) -> Tensor:
+        """Return relative inverse depth, (B, 4096) in 0..1, of tokens (B, 256, 16)."""
+        return _stretched(to_maps(tokens).neg().exp().flatten(1))
+
+
+def _stretched(depth: Tensor) -> Tensor:
+    """Return inverse depth (B, M) stretched to 0..1; what is not finite counts as 0."""
+    depth = torch.where(depth.isfinite(), depth, 0)
+    low, high = depth.amin(dim=1, keepdim=True), depth.amax(dim=1, keepdim=True)
+    return torch.where(high > low, (depth - low) / (high - low), 0)
 
 
 def load(path: Path) -> DepthHead:
@@ -76,17 +116,17 @@ class DepthDecoder:
     colours are for people, and smooth.
     """
 
-    tensor = 'depth_anything'
     maps: tuple[str, ...] = (DEPTH, COLOUR)
 
-    def __init__(self, statistics: Statistics, head: DepthHead, map_width_px: int) -> None:
+    def __init__(self, statistics: Statistics, head: Head, map_width_px: int) -> None:
         """Make a decoder.
 
         Args:
             statistics: Of the teacher.
-            head: See `load`.
+            head: See `load` and `LogDepthHead`.
             map_width_px: Most columns of a map.
         """
+        self.tensor = head.tensor
         self._statistics = statistics
         self._head = head
         self._map_width_px = map_width_px
@@ -101,7 +141,8 @@ class DepthDecoder:
         """Return the wanted maps of each picture; see `Decoder.decode`."""
         tokens = self._statistics.denormalise(grids.flatten(2).transpose(1, 2))
         # The head works on each cell alone, so that repeating cells can wait.
-        depth = self._head.inverse_depth(tokens).view(len(grids), 1, *grids.shape[2:])
+        h, w = (side * self._head.finer for side in grids.shape[2:])
+        depth = self._head.inverse_depth(tokens).view(len(grids), 1, h, w)
         return [self._maps(d, frame, wanted) for d, frame in zip(depth, frames, strict=True)]
 
     def _maps(

@@ -74,6 +74,18 @@ def test_a_map_is_offered_when_the_model_has_the_head(whole_folder):
     assert maps_of(whole_folder, ()) == {'dinov2/image'}  # of the backbone's own tokens
 
 
+def test_heads_that_learned_from_a_simulator_give_maps_too(tmp_path):
+    own = ('dinov2_small', 'depth', 'classes')
+    assert maps_of(tmp_path, own) == ALL_MAPS - {'depth/image', 'depth/image_color'}
+    (tmp_path / 'statistics').mkdir()
+    for part in ('mean', 'var'):
+        np.save(tmp_path / f'statistics/imagenet_{part}_simulator_depth.npy', np.ones(16, 'f4'))
+    assert maps_of(tmp_path, own) == ALL_MAPS
+    params = EncoderParams(model=str(tmp_path))
+    read = {d.tensor for d in open_decoders(ModelConfig('tiny', own), params)}
+    assert read == {'dinov2_small', 'depth', 'classes'}
+
+
 def test_a_whole_model_gives_the_published_maps(whole_folder):
     """Pictures of 224 by 224, the size that the goldens were made at."""
     decoders, sam_golden = synthetic.goldens('decoders'), synthetic.goldens('sam_decoder')

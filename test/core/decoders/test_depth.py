@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from helpers import synthetic
 from safetensors.torch import save_file
 
+from theia_ros.cells import to_tokens
 from theia_ros.datatypes import Frame
 from theia_ros.decoders.depth import DepthDecoder
 from theia_ros.decoders.depth import DepthHead
 from theia_ros.decoders.depth import load
+from theia_ros.decoders.depth import LogDepthHead
 from theia_ros.decoders.depth import turbo
 from theia_ros.errors import WeightsError
 from theia_ros.parts import read_statistics
@@ -135,3 +137,15 @@ def test_another_head_is_refused(tmp_path, change, said):
     with pytest.raises(WeightsError, match=said) as caught:
         load(tmp_path / 'depth_anything.safetensors')
     assert '\n' not in str(caught.value)
+
+
+def test_metres_of_a_simulator_become_relative_inverse_depth():
+    metres = torch.linspace(0.5, 4, 4096).view(64, 64)
+    statistics = Statistics(torch.full((16,), 0.3), torch.full((16,), 0.5))
+    tokens = (to_tokens(metres[None]).log() - 0.3) / 0.5
+    grids = tokens.transpose(1, 2).reshape(1, 16, 16, 16)
+    head = DepthDecoder(statistics, LogDepthHead(), 640)
+    assert head.tensor == 'depth'
+    found = head.decode(grids, [frame(64, 64)], ['depth/image'])[0]['depth/image'].values
+    expected = (1 / metres - 1 / 4) / (1 / 0.5 - 1 / 4)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-5)
