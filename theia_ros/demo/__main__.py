@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +35,7 @@ from theia_ros.nodes.process import keep_large_buffers
 
 EXAMPLES = """examples:
   scripts/demo
+  scripts/demo --view
   scripts/demo --seconds 60 --video my_robot.mp4
   scripts/demo --device 0 --model ~/my_theia"""
 _START_S = 120.0
@@ -50,7 +53,17 @@ def main() -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--seconds', type=float, default=20.0, help='to play (%(default)s)')
+    parser.add_argument(
+        '--seconds', type=float, help='to play (default: 20; with --view: until Ctrl-C)'
+    )
+    parser.add_argument(
+        '--view',
+        nargs='?',
+        type=int,
+        const=8224,
+        metavar='PORT',
+        help='show live maps in the browser instead of writing files (default port: %(const)s)',
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--video', metavar='FILE', help='play this instead')
     source.add_argument('--device', type=int, metavar='N', help='use camera N of this computer')
@@ -59,10 +72,15 @@ def main() -> int:
     )
     parser.add_argument('--output', type=Path, default=Path('demo_output'), metavar='FOLDER')
     args = parser.parse_args()
-    if not 0 < args.seconds < math.inf:
+    if args.seconds is None:
+        args.seconds = 0.0 if args.view is not None else 20.0  # the camera's word for no end
+    elif not 0 < args.seconds < math.inf:
         parser.error(f'--seconds is {args.seconds}; use more than 0')
     try:
-        run(args)
+        if args.view is None:
+            run(args)
+        else:
+            show(args)
     except TheiaRosError as exc:
         print(f'scripts/demo: {exc}', file=sys.stderr)
         return 2
@@ -109,6 +127,31 @@ def run(args: argparse.Namespace) -> None:
     print(f'wrote {args.output / "panel.png"} and {args.output / "panel.mp4"}')
 
 
+def show(args: argparse.Namespace) -> None:
+    """Run the camera and the encoder, and show them in the browser until somebody ends it.
+
+    Raises:
+        TheiaRosError: A process ended.
+    """
+    args.output.mkdir(parents=True, exist_ok=True)
+    if args.model == demo_model.NAME:
+        demo_model.prepare(model_folder(demo_model.NAME), report=print)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.ExitStack() as stack_, contextlib.suppress(KeyboardInterrupt):
+        view = stack_.enter_context(_process('view', _view_command(args), None))
+        others = [
+            stack_.enter_context(_process('encoder', _encoder_command(args), args.output)),
+            stack_.enter_context(_process('camera', _camera_command(args), args.output)),
+        ]
+        end = time.monotonic() + args.seconds if args.seconds else math.inf
+        while time.monotonic() < end and view.process.poll() is None:
+            for process in others:
+                process.check()
+            time.sleep(0.1)
+        if view.process.poll():  # it has told why, in its own line
+            raise TheiaRosError('the view ended')
+
+
 def report(watcher: Watcher, seconds: float) -> str:
     """Return the table of figures."""
     counted = watcher.counters.get(f'theia: camera {CAMERA}', {})
@@ -145,15 +188,25 @@ def _camera_command(args: argparse.Namespace) -> list[str]:
     return command
 
 
-class _Process:
-    """A node in a process of its own, with its output in a log."""
+def _view_command(args: argparse.Namespace) -> list[str]:
+    command = ['-m', 'theia_ros.cli', 'view', '--port', str(args.view)]
+    # Without a desktop, a browser might be one for the terminal.
+    desktop = os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
+    return [*command, '--open'] if desktop else command
 
-    def __init__(self, name: str, command: list[str], folder: Path) -> None:
+
+class _Process:
+    """A process of its own, with its output in a log; without a folder, with ours."""
+
+    def __init__(self, name: str, command: list[str], folder: Path | None) -> None:
         self.name = name
-        self.log = folder / f'{name}.log'
-        with self.log.open('w') as file:
+        self.log = folder / f'{name}.log' if folder else None
+        with contextlib.ExitStack() as stack_:
+            out = stack_.enter_context(self.log.open('w')) if self.log else None
             self.process = subprocess.Popen(
-                [sys.executable, *command], stdout=file, stderr=subprocess.STDOUT
+                [sys.executable, *command],
+                stdout=out,
+                stderr=subprocess.STDOUT if out else None,
             )
 
     def check(self) -> None:
@@ -165,7 +218,7 @@ class _Process:
 
 
 @contextlib.contextmanager
-def _process(name: str, command: list[str], folder: Path) -> Iterator[_Process]:
+def _process(name: str, command: list[str], folder: Path | None) -> Iterator[_Process]:
     started = _Process(name, command, folder)
     try:
         yield started

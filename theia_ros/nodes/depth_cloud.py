@@ -126,8 +126,10 @@ class _Camera:
 
     def _on_depth(self, msg: Image) -> None:
         info = self._info
+        whole = msg.encoding == '32FC1' and len(msg.data) == 4 * msg.width * msg.height
         # Both are of the same map; one that is not calibrated has no focal length.
-        if info and info.k[0] and (info.width, info.height) == (msg.width, msg.height):
+        fits = info and info.k[0] and (info.width, info.height) == (msg.width, msg.height)
+        if whole and fits:
             self._points.publish(self._node.cloud(msg, info))
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,6 @@ import rclpy
 from ament_index_python.packages import get_package_share_directory
 from ament_index_python.packages import PackageNotFoundError
 from diagnostic_msgs.msg import DiagnosticArray
-from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
 from rclpy.executors import ExternalShutdownException
@@ -43,29 +39,22 @@ from theia_ros.latest import Latest
 from theia_ros.nodes import qos
 from theia_ros.nodes.process import keep_large_buffers
 from theia_ros.rate import RateLimit
-from theia_ros.view import panes
 from theia_ros.view.hub import packed
+from theia_ros.view.panes import COMPRESSED
+from theia_ros.view.panes import FEATURES
+from theia_ros.view.panes import IMAGE
 from theia_ros.view.panes import Pane
 from theia_ros.view.panes import panes_of
 from theia_ros.view.pictures import picture_of
+from theia_ros.view.state import Heard
+from theia_ros.view.state import is_engine_of
+from theia_ros.view.state import OURS
+from theia_ros.view.state import state_of
 from theia_ros.worker import Worker
 
-_TYPES = {
-    panes.IMAGE: Image,
-    panes.COMPRESSED: CompressedImage,
-    panes.FEATURES: FeatureTensor,
-}
+_TYPES = {IMAGE: Image, COMPRESSED: CompressedImage, FEATURES: FeatureTensor}
 _INFO = 'theia_msgs/msg/EncoderInfo'
-_LEVELS = {
-    DiagnosticStatus.OK: 'ok',
-    DiagnosticStatus.WARN: 'warn',
-    DiagnosticStatus.ERROR: 'error',
-}
-_OURS = 'theia_ros'
-"""Hardware id of the encoder's statuses."""
 _LOOK_S = 0.5
-_SILENT_S = 3.5
-"""A node that has told nothing for so long, though it tells something every second, is away."""
 _RATE_WINDOW_S = 2.0
 _NO_AGE_MS = 3_600_000
 """Stamps that are further from now are not of this clock."""
@@ -86,23 +75,6 @@ class _Raw:
     data: bytes
     arrived_ns: int
     hz: float | None
-
-
-@dataclass
-class _Heard:
-    """What an encoder node has told.
-
-    Attributes:
-        info: Newest provenance; None before the first.
-        latency: Newest latencies; None before the first.
-        heard_s: When it told something last, by the steady clock.
-        cameras: Panes of each camera, as long as they could be seen last.
-    """
-
-    info: EncoderInfo | None = None
-    latency: Latency | None = None
-    heard_s: float = -math.inf
-    cameras: dict[str, list[Pane]] = field(default_factory=dict)
 
 
 class Robot:
@@ -129,11 +101,11 @@ class Robot:
         _choose_transport()
         self._only, self._rate_hz, self._width_px = only, rate_hz, width_px
         self._deliver, self._tell = deliver, tell
-        self._nodes: dict[str, _Heard] = {}
-        self._statuses: dict[str, DiagnosticStatus] = {}
+        self._nodes: dict[str, Heard] = {}
+        self._statuses: dict[str, Any] = {}
         self._known: dict[str, Pane] = {}
         self._wanted: frozenset[str] = frozenset()
-        self._subscribed: dict[str, Any] = {}
+        self._subscribed: dict[Pane, Any] = {}
         self._newest: Latest[_Raw] = Latest(most=1)
         self._context = rclpy.Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
@@ -186,17 +158,7 @@ class Robot:
                 self._watch(node)
         for node, heard in self._nodes.items():
             if heard.info:
-                now = {
-                    name: panes_of(node, name, image_topic, there)
-                    for name, image_topic in zip(
-                        heard.info.cameras, heard.info.image_topics, strict=False
-                    )
-                }
-                for name, of_camera in now.items():
-                    if len(of_camera) > 1 or name not in heard.cameras:
-                        heard.cameras[name] = of_camera  # else the node is away: keep its place
-                for name in heard.cameras.keys() - now.keys():
-                    del heard.cameras[name]
+                _place(node, heard, heard.info, there)
         self._known = {
             pane.topic: pane
             for heard in self._nodes.values()
@@ -204,13 +166,15 @@ class Robot:
             for pane in of_camera
         }
         self._subscribe()
-        self._tell(self._state(), frozenset(self._known))
+        statuses = self._statuses if self._node.count_publishers('/diagnostics') else {}
+        state = state_of(self._nodes, statuses, self._context.get_domain_id())
+        self._tell(state, frozenset(self._known))
 
     def _watch(self, node: str) -> None:
         """Listen to what a node tells of itself."""
         if node in self._nodes:
             return
-        heard = self._nodes[node] = _Heard()
+        heard = self._nodes[node] = Heard()
 
         def on_info(msg: EncoderInfo) -> None:
             heard.info = msg
@@ -225,12 +189,13 @@ class Robot:
 
     def _subscribe(self) -> None:
         """Subscribe to what is wanted, and to nothing else."""
-        wanted = self._wanted & self._known.keys()
-        for topic in self._subscribed.keys() - wanted:
-            self._node.destroy_subscription(self._subscribed.pop(topic))
-        for topic in wanted - self._subscribed.keys():
-            self._subscribed[topic] = self._node.create_subscription(
-                _TYPES[self._known[topic].type], topic, self._receiver(topic), _PROFILE, raw=True
+        wanted = {self._known[topic] for topic in self._wanted if topic in self._known}
+        for pane in self._subscribed.keys() - wanted:
+            self._node.destroy_subscription(self._subscribed.pop(pane))
+        for pane in wanted - self._subscribed.keys():
+            receive = self._receiver(pane.topic)
+            self._subscribed[pane] = self._node.create_subscription(
+                _TYPES[pane.type], pane.topic, receive, _PROFILE, raw=True
             )
 
     def _receiver(self, topic: str) -> Callable[[bytes], None]:
@@ -253,10 +218,10 @@ class Robot:
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
-            if status.hardware_id == _OURS:
+            if status.hardware_id == OURS:
                 self._statuses[status.name] = status
                 for node, heard in self._nodes.items():
-                    if _is_engine_of(status, node, heard.info):
+                    if is_engine_of(status, node, heard.info):
                         heard.heard_s = time.monotonic()
 
     # --- on the worker's thread -----------------------------------------------------------------
@@ -280,63 +245,16 @@ class Robot:
     def _failed(self, error: Exception) -> None:
         self._node.get_logger().error(f'a picture cannot be shown: {error!r}')
 
-    # --- what browsers are told -----------------------------------------------------------------
 
-    def _state(self) -> dict[str, Any]:
-        now_s = time.monotonic()
-        return {
-            'nodes': [
-                self._node_state(name, heard, now_s) for name, heard in sorted(self._nodes.items())
-            ],
-            'starting': [
-                f'{status.name.partition(":")[0]}: {status.message}'
-                for status in self._statuses.values()
-                if status.message.startswith('configuring')
-            ]
-            if self._node.count_publishers('/diagnostics')
-            else [],
-            'domain': self._context.get_domain_id(),
-        }
-
-    def _node_state(self, name: str, heard: _Heard, now_s: float) -> dict[str, Any]:
-        engine = next(
-            (s for s in self._statuses.values() if _is_engine_of(s, name, heard.info)), None
-        )
-        silent_s = now_s - heard.heard_s
-        return {
-            'name': name,
-            'away_s': round(silent_s)
-            if math.isfinite(silent_s) and silent_s > _SILENT_S
-            else None,
-            'status': _status(engine),
-            'memory_mb': _values(engine).get('memory_mb'),
-            'info': heard.info and _info(heard.info),
-            'steps': [
-                [step.step, step.p50_ms, step.p95_ms, step.p99_ms]
-                for step in (heard.latency.steps if heard.latency else ())
-                if not step.camera
-            ],
-            'cameras': [
-                self._camera_state(name, camera, of_camera, heard)
-                for camera, of_camera in heard.cameras.items()
-            ],
-        }
-
-    def _camera_state(
-        self, node: str, camera: str, of_camera: list[Pane], heard: _Heard
-    ) -> dict[str, Any]:
-        status = self._statuses.get(f'{node.rpartition("/")[2]}: camera {camera}')
-        if status and _values(status).get('topic') != of_camera[0].topic:
-            status = None  # of a node with the same name elsewhere
-        values = _values(status)
-        steps = heard.latency.steps if heard.latency else ()
-        return {
-            'name': camera,
-            'status': _status(status),
-            'counters': [[k, int(v)] for k, v in values.items() if v.isdecimal()],
-            'steps': [[s.step, s.p50_ms, s.p95_ms, s.p99_ms] for s in steps if s.camera == camera],
-            'panes': [{'topic': p.topic, 'title': p.title} for p in of_camera],
-        }
+def _place(node: str, heard: Heard, info: EncoderInfo, there: Mapping[str, Sequence[str]]) -> None:
+    """Give each camera of a node its panes, and let them stay while the node is away."""
+    cameras = dict(zip(info.cameras, info.image_topics, strict=False))
+    for name, image_topic in cameras.items():
+        panes = panes_of(node, name, image_topic, there)
+        if len(panes) > 1 or name not in heard.cameras:
+            heard.cameras[name] = panes
+    for name in heard.cameras.keys() - cameras.keys():
+        del heard.cameras[name]
 
 
 def _choose_transport() -> None:
@@ -354,47 +272,6 @@ def _choose_transport() -> None:
         return
     humble = os.environ.get('ROS_DISTRO') == 'humble'
     os.environ[variables[2 if humble else 1]] = str(profile)
-
-
-def _is_engine_of(status: DiagnosticStatus, node: str, info: EncoderInfo | None) -> bool:
-    """Tell whether a status is of a node's engine; statuses hold the last part of its name."""
-    if status.name != f'{node.rpartition("/")[2]}: engine':
-        return False
-    digest = _values(status).get('digest')
-    return not (info and digest) or bool(digest == info.digest)
-
-
-def _values(status: DiagnosticStatus | None) -> dict[str, str]:
-    return {v.key: v.value for v in status.values} if status else {}
-
-
-def _status(status: DiagnosticStatus | None) -> list[str] | None:
-    """Return level and message for people."""
-    return [_LEVELS.get(status.level, 'error'), status.message] if status else None
-
-
-def _info(info: EncoderInfo) -> dict[str, Any]:
-    return {
-        'model': info.model,
-        'backend': info.backend,
-        'precision': info.precision,
-        'device': info.device,
-        'preprocessing': info.preprocessing,
-        'reduction': info.reduction,
-        'digest': info.digest,
-        'weights': info.weights_sha256,
-        'versions': list(info.versions),
-        'tensors': [
-            [t.name, list(t.shape), *_finite(t.parity_cosine, t.parity_max_abs_error)]
-            for t in info.tensors
-        ],
-    }
-
-
-def _finite(*numbers: float) -> Iterator[float | None]:
-    """Give numbers, and None for those that were not measured."""
-    for number in numbers:
-        yield number if math.isfinite(number) else None
 
 
 def _rate_hz(arrivals: Sequence[float]) -> float | None:
