@@ -13,6 +13,7 @@ import ipaddress
 import json
 import socket
 from collections.abc import AsyncIterator
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ _HEADERS = {
 _LONGEST_MESSAGE = 1 << 16
 _HEARTBEAT_S = 10.0
 """A browser that answers no ping for half as long is gone."""
+_END_S = 1.0
 
 
 @contextlib.asynccontextmanager
@@ -61,7 +63,7 @@ async def serving(hub: Hub, host: str, port: int) -> AsyncIterator[str]:
         ParameterError: The address cannot be had.
     """
     sockets: set[web.WebSocketResponse] = set()
-    runner = web.AppRunner(_application(hub, sockets), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(_application(hub, sockets), access_log=None)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
@@ -72,9 +74,14 @@ async def serving(hub: Hub, host: str, port: int) -> AsyncIterator[str]:
         taken = runner.addresses[0][1]
         yield f'http://{_for_people(host)}:{taken}/'
     finally:
-        for ws in list(sockets):
-            await ws.close(code=1001, message=b'the view ends')
-        await runner.cleanup()
+        await _within(_END_S, *(ws.close(code=1001, message=b'the view ends') for ws in sockets))
+        await _within(_END_S, runner.cleanup())
+
+
+async def _within(seconds: float, *work: Coroutine[Any, Any, Any]) -> None:
+    """Do all of this, but wait no longer than so long: a browser may not answer any more."""
+    if work:
+        await asyncio.wait([asyncio.ensure_future(part) for part in work], timeout=seconds)
 
 
 def _application(hub: Hub, sockets: set[web.WebSocketResponse]) -> web.Application:
@@ -84,7 +91,10 @@ def _application(hub: Hub, sockets: set[web.WebSocketResponse]) -> web.Applicati
         app.router.add_get(path, _file((_PAGE / name).read_bytes(), type_))
 
     async def live(request: web.Request) -> web.WebSocketResponse:
-        ws = web.WebSocketResponse(heartbeat=_HEARTBEAT_S, max_msg_size=_LONGEST_MESSAGE)
+        # Pictures are compressed already.
+        ws = web.WebSocketResponse(
+            heartbeat=_HEARTBEAT_S, max_msg_size=_LONGEST_MESSAGE, compress=False
+        )
         await ws.prepare(request)
         sockets.add(ws)
         browser = hub.join()

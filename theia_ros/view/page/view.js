@@ -98,6 +98,7 @@ class Pane {
     setText(this.element.querySelector('b'), title);
     this.element.title = topic;
     const large = this.element.querySelector('.large');
+    large.setAttribute('aria-label', `Enlarge ${title} of camera ${camera.name}`);
     large.addEventListener('click', () => {
       const on = this.element.classList.toggle('enlarged');
       large.setAttribute('aria-pressed', on);
@@ -121,7 +122,11 @@ class Pane {
     setText(this.over, head.error ?? '');
     if (bitmap) {
       this.seen = true;
-      this.canvas.parentElement.style.aspectRatio = `${bitmap.width} / ${bitmap.height}`;
+      const {width, height} = bitmap;
+      if (this.canvas.width !== width || this.canvas.height !== height) {
+        Object.assign(this.canvas, {width, height});
+        this.canvas.parentElement.style.aspectRatio = `${width} / ${height}`;
+      }
       this.context.transferFromImageBitmap(bitmap);
     }
   }
@@ -179,6 +184,8 @@ function showTitles() {
     button.setAttribute('aria-pressed', !hiddenTitles.has(button.textContent));
   }
   for (const pane of panes) pane.element.hidden = hiddenTitles.has(pane.title);
+  const most = titles.filter((title) => !hiddenTitles.has(title)).length;
+  byId('nodes').style.setProperty('--columns', Math.max(most, 1));
   ask();
 }
 
