@@ -45,6 +45,8 @@ FORBIDDEN: dict[str, set[str]] = {
     'client/subscriber.py': TORCH,
     'neighbours.py': PLAIN,
     'hub/': PLAIN,
+    'doctor/': PLAIN | {'numpy'},
+    'doctor/probes.py': set(),  # each in a process of its own, to look at what it imports
     'cli.py': PLAIN | {'numpy'},
     'conversions.py': ROS | TORCH,
     'nodes/': TORCH,

@@ -89,15 +89,14 @@ def ask(
             _end(process)
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - _MOST_SAID))
         said = errors.read().decode(errors='replace')
+    if answer is not None:  # whatever became of the process after that
+        failure = answer.get('failure', '')
+        return Outcome({} if failure else answer, failure, said)
     if late.is_set():
         return Outcome(failure=f'it gave no answer within {patience_s:.0f} s', said=said)
     if code < 0:
         return Outcome(failure=f'it crashed with {_signal_name(-code)}', said=said)
-    if answer is None:
-        return Outcome(failure=_last_line(said) or f'it ended with status {code}', said=said)
-    if failure := answer.get('failure'):
-        return Outcome(failure=failure, said=said)
-    return Outcome(answer=answer, said=said)
+    return Outcome(failure=_last_line(said) or f'it ended with status {code}', said=said)
 
 
 def _with_us(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
+from theia_ros.doctor import model
 from theia_ros.doctor import storage
 from theia_ros.doctor.facts import Facts
 from theia_ros.doctor.finding import error
@@ -59,7 +60,9 @@ def parity(facts: Facts) -> Iterator[Finding]:
     if facts.params_are_wrong:
         yield warning('engine', 'not opened', 'the parameter file is wrong, see above')
         return
-    if facts.torch.failure or facts.choice.failure or facts.model.failure:
+    if facts.torch.failure or facts.choice.failure:
+        return  # said already
+    if model.is_needed(facts) and (not model.is_here(facts.params.model) or facts.model.failure):
         return  # said already
     if not facts.request.open_engine:
         yield ok('engine', 'not opened (--no-engine)')
@@ -85,7 +88,7 @@ def parity(facts: Facts) -> Iterator[Finding]:
         else:
             yield ok('engine', found)
     if not figures:
-        yield warning('parity', 'not compared', 'the fake is wrong on purpose', '--backend auto')
+        yield warning('parity', 'not compared', 'the fake is wrong on purpose', 'use --backend auto')
     for name, f in figures.items():
         line = (
             f'cosine {f["cosine"]:.7f} (at least {f["cosine_limit"]}), largest error '
@@ -99,8 +102,7 @@ def parity(facts: Facts) -> Iterator[Finding]:
 
 def _other_engines(facts: Facts) -> tuple[str, ...]:
     """Return commands that try another engine."""
-    model = facts.params.model
-    return (f'theia-ros doctor --model {model} --backend torch --precision fp32',)
+    return (f'theia-ros doctor --model {facts.params.model} --backend torch --precision fp32',)
 
 
 def _anew(facts: Facts) -> tuple[str, ...]:

@@ -164,9 +164,13 @@ class Facts:
         """The engine, opened and compared; takes as long as it takes."""
         self.report('opening the engine')
         return self.ask(
-            'engine', {'params': self.encoder_params}, patience_s=None, report=self.report
+            'engine',
+            {'params': self.encoder_params},
+            patience_s=None,
+            report=self.report,
+            environ=self.environ,
         )
 
     def _asked(self, stage: str, probe: str, **arguments: Any) -> Outcome:
         self.report(stage)
-        return self.ask(probe, arguments)
+        return self.ask(probe, arguments, environ=self.environ)

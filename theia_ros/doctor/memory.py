@@ -64,7 +64,7 @@ def leftovers(facts: Facts) -> Iterator[Finding]:
     tool = 'fastdds shm clean'
     yield warning(
         'left behind',
-        f'{len(dead)} segments of dead processes, {_mb(used)}',
+        f'segments of dead processes: {len(dead)}, {_mb(used)}',
         'processes that were killed leave their shared memory behind until it is full',
         *([tool] if facts.which('fastdds') else []),
         by_hand,

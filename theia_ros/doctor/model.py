@@ -29,6 +29,9 @@ WEIGHTS_FILE = 'model.safetensors'
 def files(facts: Facts) -> Iterator[Finding]:
     """Compare the files of the model with the checksums of the day they were fetched."""
     model = facts.params.model
+    if not is_needed(facts):
+        yield ok('model', f'{model}, of which backend fake reads no file')
+        return
     try:
         folder = find_model(model)
     except TheiaRosError as exc:
@@ -68,7 +71,7 @@ def _compare(name: str, model: str, assets: tuple[Asset, ...], folder: Path) -> 
 
 def load(facts: Facts) -> Iterator[Finding]:
     """Load the model strictly: exactly the tensors that its configuration asks for."""
-    if facts.torch.failure or not _is_here(facts.params.model):
+    if facts.torch.failure or not (is_needed(facts) and is_here(facts.params.model)):
         return  # said already
     if failure := facts.model.failure:
         model = facts.params.model
@@ -77,14 +80,18 @@ def load(facts: Facts) -> Iterator[Finding]:
         return
     answer = facts.model.answer
     heads = ', '.join(answer['teachers']) or 'none'
-    found = f'{answer["tensors"]} tensors, {answer["numbers"] / 1e6:.1f} M numbers, heads: {heads}'
-    yield ok('weights', found)
+    maps = ', '.join(answer['maps']) or 'none'
+    yield ok(
+        'weights',
+        f'{answer["tensors"]} tensors, {answer["numbers"] / 1e6:.1f} M numbers; heads: {heads}; '
+        f'maps: {maps}',
+    )
 
 
 def licence(facts: Facts) -> Iterator[Finding]:
     """Show under which licence the weights are used."""
     model = facts.params.model
-    if not _is_here(model):
+    if not is_here(model):
         return  # said already
     if model not in MODELS:
         yield ok('licence', 'of your own weights: not known here')
@@ -97,7 +104,9 @@ def licence(facts: Facts) -> Iterator[Finding]:
 def parts(facts: Facts) -> Iterator[Finding]:
     """Look for what decoding the model's heads needs beside it."""
     model = facts.params.model
-    if model not in MODELS or not MODELS[model].teachers or not _is_here(model):
+    if model not in MODELS or not MODELS[model].teachers or not is_here(model):
+        return  # `load` tells what a folder has
+    if not is_needed(facts):
         return
     agree = f'theia-ros fetch {model} --accept-licence'
     missing = []
@@ -124,7 +133,13 @@ def parts(facts: Facts) -> Iterator[Finding]:
         yield ok('for maps', 'decoders and statistics are here, checksums are right')
 
 
-def _is_here(model: str) -> bool:
+def is_needed(facts: Facts) -> bool:
+    """Return whether the backend reads files of the model; the fake reads those of none."""
+    return facts.params.backend != 'fake' or facts.params.model not in MODELS
+
+
+def is_here(model: str) -> bool:
+    """Return whether a model, by name or folder, is on this machine."""
     try:
         find_model(model)
     except TheiaRosError:

@@ -328,8 +328,6 @@ def main() -> None:
     except Exception as exc:
         answer = {'failure': _line(exc), 'kind': type(exc).__name__}
     _say(answer)
-    # Not the interpreter's own end: what is broken may still crash while it is unloaded.
-    os._exit(0)
 
 
 if __name__ == '__main__':

@@ -45,7 +45,7 @@ def _why(facts: Facts, failure: str) -> tuple[str, tuple[str, ...]]:
             f'this rclpy was built for Python {tags}; this is {ours}',
             ('use the Python of your ROS: /usr/bin/python3 where ROS comes from apt',),
         )
-    text = f'{failure} {facts.ros.said}'
+    failure, text = _short(failure), f'{failure} {facts.ros.said}'
     for pattern, cures in (
         (
             r'RMW|rmw_implementation|librmw',
@@ -60,6 +60,11 @@ def _why(facts: Facts, failure: str) -> tuple[str, tuple[str, ...]]:
         if re.search(pattern, text):
             return f'ROS does not start: {failure}', cures
     return f'ROS does not start: {failure}', ('see docs/install.md',)
+
+
+def _short(failure: str) -> str:
+    """Return what ROS says without the time, and without places in its own code."""
+    return re.sub(r'^\[\w+\] \[[\d.]+\] \[[\w.]+\]: |, at /\S+:\d+', '', failure)
 
 
 def _sources(facts: Facts) -> tuple[str, ...]:
@@ -172,9 +177,9 @@ def opencv(facts: Facts) -> Iterator[Finding]:
 def node(facts: Facts) -> Iterator[Finding]:
     """Make the node, with the parameter file if there is one."""
     file = facts.request.params_file
-    if facts.ros.failure:
+    if facts.ros.failure or facts.messages.failure:
         return  # said already
-    if failure := facts.node.failure:
+    if failure := _short(facts.node.failure):
         cures = ('see "Parameters" in docs/node.md, and config/theia.yaml',) if file else ()
         name, found = ('parameters', str(file)) if file else ('encoder_node', 'does not start')
         yield error(name, found, failure, *cures)

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from theia_ros.engine.tensorrt_settings import as_arguments
+from theia_ros.engine.tensorrt_settings import misfit
+from theia_ros.engine.tensorrt_settings import RELEASES
 from theia_ros.engine.tensorrt_settings import settings
 
 COMMON = {
@@ -19,6 +21,7 @@ ACCEPTED = {
     '2.6.0': {'enabled_precisions', 'use_explicit_typing', 'use_fp32_acc'},
     '2.7.0': {'enabled_precisions', 'use_explicit_typing', 'use_fp32_acc'},
     '2.8.0': {'enabled_precisions', 'use_explicit_typing', 'use_fp32_acc'},
+    '2.9.0': {'enabled_precisions', 'use_explicit_typing', 'use_fp32_acc'},
     '2.10.0': {'enabled_precisions', 'use_explicit_typing', 'use_fp32_acc'},
     '2.11.0': {'enabled_precisions', 'use_explicit_typing', 'use_fp32_acc'},
     '2.12.1': {'enabled_precisions', 'use_explicit_typing', 'use_fp32_acc'},
@@ -89,3 +92,72 @@ def test_types_are_named_in_the_settings_and_given_to_the_compiler() -> None:
     assert given['enabled_precisions'] == {torch.float32, torch.float16}
     assert {k: v for k, v in given.items() if k != 'enabled_precisions'} == COMMON
     assert as_arguments(settings('2.13.0', 'bf16')) == settings('2.13.0', 'bf16')
+
+
+def test_each_release_has_its_settings() -> None:
+    for number in RELEASES:
+        assert any(version.startswith(f'{number}.') for version in ACCEPTED), number
+
+
+@pytest.mark.parametrize(
+    ('installed', 'torch_version', 'cuda'),
+    [
+        ({}, '2.13.0+cpu', ''),
+        ({'tensorrt': '10.3.0'}, '2.5.0a0+872d972e41.nv24.08', '12.6'),
+        ({'torch-tensorrt': '2.5.0', 'tensorrt-cu12': '10.3.0'}, '2.5.1+cu124', '12.4'),
+        # JetPack 6 has its own TensorRT, whatever the version of Torch-TensorRT.
+        ({'torch-tensorrt': '2.8.0', 'tensorrt': '10.3.0'}, '2.8.0', '12.6'),
+        ({'torch-tensorrt': '2.8.0', 'tensorrt': '10.12.0.36'}, '2.8.0+cu128', '12.8'),
+        ({'torch-tensorrt': '2.14.0', 'tensorrt-cu13': '11.1.0.106'}, '2.14.1', '13.0'),
+        ({'torch-tensorrt-rtx': '2.13.0', 'tensorrt-rtx-cu13': '1.5.0.114'}, '2.13.0', '13.0'),
+        ({'torch-tensorrt': '2.13.0'}, '2.13.0+cpu', ''),
+        ({'torch-tensorrt': '3.1.0', 'tensorrt': '14.0'}, '3.1.0', '15.0'),
+    ],
+)
+def test_what_fits_together(installed, torch_version: str, cuda: str) -> None:
+    assert misfit(installed, torch_version, cuda) == ''
+
+
+@pytest.mark.parametrize(
+    ('installed', 'torch_version', 'cuda', 'said'),
+    [
+        (
+            {'torch-tensorrt': '2.8.0', 'tensorrt': '10.12.0'},
+            '2.13.0',
+            '13.0',
+            'torch-tensorrt 2.8.0 is for torch 2.8, found 2.13.0',
+        ),
+        (
+            {'torch-tensorrt': '2.13.0', 'tensorrt': '10.3.0'},
+            '2.13.0',
+            '13.0',
+            'torch-tensorrt 2.13.0 is for tensorrt 11.0, found 10.3.0',
+        ),
+        (
+            {'torch-tensorrt': '2.12.1', 'tensorrt-cu12': '10.16.1'},
+            '2.12.0',
+            '13.0',
+            'tensorrt-cu12 is for CUDA 12, torch 2.12.0 for CUDA 13.0',
+        ),
+        (
+            {'torch-tensorrt-rtx': '2.13.0', 'tensorrt-rtx': '1.4.0.76'},
+            '2.13.0',
+            '13.0',
+            'torch-tensorrt-rtx 2.13.0 is for tensorrt-rtx 1.5, found 1.4.0.76',
+        ),
+        (
+            {'torch-tensorrt': '2.13.0', 'torch-tensorrt-rtx': '2.13.0'},
+            '2.13.0',
+            '13.0',
+            'torch-tensorrt and torch-tensorrt-rtx are both installed, and each hides the other',
+        ),
+        (
+            {'torch-tensorrt': 'unknown'},
+            '2.13.0',
+            '',
+            "'unknown' is not a version of Torch-TensorRT",
+        ),
+    ],
+)
+def test_what_does_not_fit(installed, torch_version: str, cuda: str, said: str) -> None:
+    assert misfit(installed, torch_version, cuda) == said
