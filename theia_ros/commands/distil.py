@@ -69,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FOLDER',
         help='of pictures and targets, which serve many runs (default: distil/ in the cache)',
     )
+    add(
+        '--save-every',
+        type=int,
+        default=200,
+        metavar='STEPS',
+        help='between two checkpoints; what a kill may cost (default: %(default)s)',
+    )
     add('--device', default='auto', help='auto, cpu, cuda or cuda:N (default: %(default)s)')
     for one in fields(DistilConfig):
         if one.name != 'teachers':
@@ -94,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
     config = DistilConfig(teachers=names, **settings)
     if not 0 < args.rate < 1e4:
         raise ParameterError(f'--rate is {args.rate}; use more than 0')
+    if args.save_every < 1:
+        raise ParameterError(f'--save-every is {args.save_every}; use 1 or more')
 
     from theia_ros.commands.bars import Bars
     from theia_ros.distil.distil import distil
@@ -111,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
         cache=args.cache or cache_folder() / 'distil',
         output=args.output,
         device=find_device(args.device),
+        save_every=args.save_every,
     )
     with Bars() as progress:
         outcome = distil(config, job, progress)

@@ -15,9 +15,6 @@ from theia_ros.catalog import STUDENTS
 from theia_ros.catalog import TARGETS
 from theia_ros.errors import ParameterError
 
-SAVE_EVERY = 200
-"""Steps between two checkpoints; what a kill may cost."""
-
 
 def _setting(
     default: Any,

@@ -47,6 +47,7 @@ class Job:
         cache: Folder of pictures and targets, which serve many runs.
         output: Folder of the run.
         device: That everything runs on.
+        save_every: Steps between two checkpoints; what a kill may cost.
     """
 
     learned: Sequence[Path]
@@ -56,6 +57,7 @@ class Job:
     cache: Path
     output: Path
     device: torch.device
+    save_every: int = 200
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def distil(config: DistilConfig, job: Job, progress: Progress) -> Outcome:
     Raises:
         TheiaRosError: A setting, a picture, a teacher or a file is not as it must be.
     """
-    # Their mistakes are told before hours of work.
+    if config.precision == 'fp16' and job.device.type == 'cpu':
+        raise ParameterError('--precision fp16 needs a GPU; use bf16 or fp32')
+    # Mistakes are told before hours of work.
     teachers = {n: open_teacher(n, job.folders.get(n, ''), job.device) for n in config.teachers}
     student = students.make(config).to(job.device)
     data = prepare(job.learned, job.held_out, job.reading, job.cache, progress)
@@ -103,7 +107,7 @@ def distil(config: DistilConfig, job: Job, progress: Progress) -> Outcome:
         if name != 'classes' and name not in stats:
             stats[name] = measure(name, one, learned, progress)
     lessons = Lessons(data, learned, held_out, targets, stats, tokens)
-    train(config, lessons, student, run, progress)
+    train(config, lessons, student, run, job.save_every, progress)
     plotted = plot.losses(run.rows, run.folder / PLOT)
     table = evaluate(config, lessons, student, progress) if len(held_out) else {}
     if table:

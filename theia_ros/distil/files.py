@@ -23,6 +23,7 @@ def write(path: Path, content: bytes) -> None:
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(path)
         with part.open('wb') as file:
             file.write(content)
             file.flush()
@@ -34,6 +35,14 @@ def write(path: Path, content: bytes) -> None:
             f'{path} cannot be written: {exc.strerror}; what is finished is kept, and the same '
             'command goes on from there'
         ) from exc
+
+
+def _tidy(path: Path) -> None:
+    """Remove what killed runs left of a file."""
+    for part in path.parent.glob(f'{path.name}.*.part'):
+        pid = part.name.split('.')[-2]
+        if not Path('/proc', pid).is_dir():
+            part.unlink(missing_ok=True)
 
 
 def write_tensors(

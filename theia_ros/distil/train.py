@@ -14,7 +14,6 @@ from torch.amp import GradScaler
 from torch.optim import AdamW
 
 from theia_ros.distil.config import DistilConfig
-from theia_ros.distil.config import SAVE_EVERY
 from theia_ros.distil.data import Data
 from theia_ros.distil.data import Progress
 from theia_ros.distil.losses import losses_of
@@ -62,7 +61,12 @@ class Lessons:
 
 
 def train(
-    config: DistilConfig, lessons: Lessons, student: TheiaModel, run: Run, progress: Progress
+    config: DistilConfig,
+    lessons: Lessons,
+    student: TheiaModel,
+    run: Run,
+    save_every: int,
+    progress: Progress,
 ) -> None:
     """Train the student, from where the run stands to its end.
 
@@ -71,6 +75,7 @@ def train(
         lessons: Pictures and targets.
         student: Before its first step, on its device.
         run: Takes and gives what goes on disk.
+        save_every: Steps between two checkpoints; what a kill may cost.
         progress: Is told of it.
 
     Raises:
@@ -82,6 +87,7 @@ def train(
     optimizer = AdamW(_groups(student, config.weight_decay), betas=(0.9, 0.999))
     scaler = GradScaler(device.type, enabled=config.precision == 'fp16')
     torch.backends.cudnn.deterministic = True
+    torch.manual_seed(config.seed)
     done = run.resume(student, optimizer, scaler)
     student.train()
     for step in range(done, steps):
@@ -113,7 +119,7 @@ def train(
         optimizer.zero_grad()
         run.rows.append(row)
         progress(f'training, loss {row["loss"]:.4f}', step + 1, steps)
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+        if (step + 1) % save_every == 0 or step + 1 == steps:
             run.save(step + 1, student, optimizer, scaler, lessons.stats, notes)
     student.eval()
 
