@@ -9,6 +9,7 @@ from theia_ros.client.inbox import Inbox
 from theia_ros.client.observations import Observation
 from theia_ros.client.observations import Window
 from theia_ros.client.origin import Origin
+from theia_ros.client.readers import joint_positions
 from theia_ros.client.tensors import FeatureView
 from theia_ros.client.tensors import view_of
 
@@ -22,6 +23,7 @@ __all__ = [
     'Observation',
     'Origin',
     'Window',
+    'joint_positions',
     'view_of',
 ]
 

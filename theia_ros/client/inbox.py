@@ -241,6 +241,21 @@ class Inbox:
         return self._origins.get(self._accepted, self._trained_with)
 
     @property
+    def refusal(self) -> ProvenanceError | None:
+        """Why the newest features of a camera are refused; None when they are not."""
+        if not (self._refused and self._trained_with):
+            return None
+        camera, digest = next(iter(self._refused.items()))
+        line = mismatch(self._trained_with, digest, self._origins)
+        return ProvenanceError(f'features of {camera} are refused: {line}')
+
+    @property
+    def refused(self) -> int:
+        """How many messages of all cameras were refused, as far as it is known what differs."""
+        known = all(digest in self._origins for digest in self._refused.values())
+        return sum(counts.refused for counts in self.counts.values()) if known else 0
+
+    @property
     def instant_ns(self) -> int | None:
         """The newest capture time that all cameras have reached; None before there is one."""
         newest = [track.newest for track in self._cameras.values()]
@@ -258,10 +273,8 @@ class Inbox:
             StaleError: Something has not come, or is too old.
             GapError: There is a gap, and the window does not allow one.
         """
-        if self._refused and self._trained_with:
-            camera, digest = next(iter(self._refused.items()))
-            line = mismatch(self._trained_with, digest, self._origins)
-            raise ProvenanceError(f'features of {camera} are refused: {line}')
+        if refusal := self.refusal:
+            raise refusal
         instant_ns = self.instant_ns
         if instant_ns is None:
             silent = tuple(name for name, track in self._cameras.items() if not track.newest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -40,6 +41,7 @@ from theia_ros.nodes import qos
 
 _DEPTH = 10
 _WAKE_S = 0.5
+_numbers = itertools.count(1)
 
 
 class FeatureSubscriber:
@@ -175,14 +177,18 @@ class FeatureSubscriber:
             timeout_s: How long to wait at most, seconds of the steady clock.
 
         Raises:
-            FeatureError: There was none in time, and the message says why.
+            FeatureError: There was none in time, and the message says why; or features came that
+                are refused.
             ParameterError: It is called where it would wait for itself.
         """
         self._check_may_wait()
         end = time.monotonic() + timeout_s
         error: FeatureError | None = None
         with self._changed:
+            refused = self._inbox.refused
             while True:
+                if self._inbox.refused > refused and (refusal := self._inbox.refusal):
+                    raise refusal  # no use in waiting for another encoder
                 if self._inbox.instant_ns not in (None, self._handed_ns):
                     try:
                         return self._hand_out()
@@ -334,7 +340,8 @@ class _OwnNode:
             context = self._context = rclpy.Context()
             # Signals stay the program's.
             rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node(f'theia_client_{os.getpid()}', context=context)
+        name = f'theia_client_{os.getpid()}_{next(_numbers)}'
+        self.node = rclpy.create_node(name, context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
         self._stopped = False

@@ -345,6 +345,17 @@ def test_what_differs_is_told_as_soon_as_the_encoder_tells_it() -> None:
         inbox.observe(100 * MS)
 
 
+def test_refused_messages_count_once_it_is_known_what_differs() -> None:
+    inbox = Inbox('front', trained_with=TRAINED)
+    put(inbox, 'front', 100, provenance=OTHER)
+    assert (inbox.refused, inbox.refusal is None) == (0, False)
+    inbox.learn(encoder_info(digest=OTHER, precision='bf16'))
+    assert inbox.refused == 1
+    assert 'precision is bf16' in str(inbox.refusal)
+    put(inbox, 'front', 133)
+    assert inbox.refusal is None
+
+
 def test_one_refused_camera_stops_the_policy() -> None:
     """The features that were taken before may not be handed out as if nothing had happened."""
     inbox = Inbox(['front', 'wrist'], trained_with=TRAINED)
