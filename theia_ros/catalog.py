@@ -22,12 +22,6 @@ def feature_topic(tensor: str) -> str:
     return 'features' if tensor == BACKBONE else f'{tensor}/features'
 
 
-
-def feature_topic(tensor: str) -> str:
-    """Return the topic of a tensor, below the camera's."""
-    return 'features' if tensor == BACKBONE else f'{tensor}/features'
-
-
 PATCH_PX = 16
 IMAGE_PX = 224
 """Side of the square picture that the models were trained on."""
