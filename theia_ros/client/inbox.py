@@ -22,6 +22,7 @@ from theia_ros.client.observations import Observation
 from theia_ros.client.observations import Series
 from theia_ros.client.observations import series_of
 from theia_ros.client.observations import Window
+from theia_ros.client.origin import brief
 from theia_ros.client.origin import mismatch
 from theia_ros.client.origin import Origin
 from theia_ros.client.tensors import FeatureView
@@ -334,7 +335,8 @@ class Inbox:
 
     def _checked(self, view: FeatureView) -> FeatureView:
         if view.name != self._tensor:
-            raise MalformedError('name', f'the tensor is {view.name!r}; expected {self._tensor!r}')
+            name = view.name[:40]
+            raise MalformedError('name', f'the tensor is {name!r}; expected {self._tensor!r}')
         same = view.provenance == self._accepted
         if same and self._shape and view.shape != self._shape:
             raise MalformedError(
@@ -349,7 +351,7 @@ class Inbox:
             track.clear()
         if not before:
             return ''
-        return f'features are made otherwise from now on: {digest[:12]}, not {before[:12]}'
+        return f'features are made otherwise from now on: {brief(digest)}, not {brief(before)}'
 
     def _tell_refusal(self, digest: str) -> str:
         assert self._trained_with

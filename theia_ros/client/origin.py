@@ -111,14 +111,14 @@ class Origin:
         Fields that one of the two does not tell are left out.
         """
         found = [
-            f'{name} is {_short(mine)}, trained with {_short(theirs)}'
+            f'{name} is {brief(mine)}, trained with {brief(theirs)}'
             for name in _DECIDING
             if (mine := getattr(self, name)) != (theirs := getattr(trained, name))
             and mine
             and theirs
         ]
         if found and self.model != trained.model and self.model and trained.model:
-            found.insert(0, f'model is {self.model}, trained with {trained.model}')
+            found.insert(0, f'model is {brief(self.model)}, trained with {brief(trained.model)}')
         return tuple(found)
 
 
@@ -130,7 +130,7 @@ def mismatch(trained: Origin, digest: str, known: Mapping[str, Origin]) -> str:
         digest: That the features have.
         known: Every origin that an encoder has told, by its digest.
     """
-    head = f'provenance is {digest[:12] or "empty"}, trained with {trained.digest[:12]}'
+    head = f'provenance is {brief(digest)}, trained with {brief(trained.digest)}'
     if digest not in known:
         return f'{head}; no encoder has told yet what differs'
     found = known[digest].differences(trained)
@@ -138,13 +138,17 @@ def mismatch(trained: Origin, digest: str, known: Mapping[str, Origin]) -> str:
         return f'{head}: {"; ".join(found)}'
     if not trained.weights_sha256:
         made = known[digest]
+        names = (made.model, made.preprocessing, made.reduction, made.backend, made.precision)
         return (
-            f'{head}; they are of {made.model}, {made.preprocessing}, {made.reduction}, '
-            f'{made.backend}, {made.precision}; of the training only the digest is known'
+            f'{head}; they are of {", ".join(map(brief, names))}; of the training only the digest '
+            'is known'
         )
-    versions = f'{known[digest].version or "unknown"}, trained with {trained.version or "unknown"}'
+    versions = f'{brief(known[digest].version)}, trained with {brief(trained.version)}'
     return f'{head}: the version of the arithmetic; theia_ros is {versions}'
 
 
-def _short(value: str) -> str:
-    return value[:12] if _DIGEST.fullmatch(value) else value
+def brief(text: str) -> str:
+    """Return the beginning of a digest, or a text that came from elsewhere, on one line."""
+    if _DIGEST.fullmatch(text):
+        return text[:12]
+    return ' '.join(text.split())[:60] or 'empty'

@@ -164,8 +164,11 @@ def view_of(msg: Any, received_ns: int = 0) -> FeatureView:
     except KeyError:
         known = ', '.join(f'{number} ({name})' for number, (name, _) in _DTYPES.items())
         raise MalformedError('dtype', f'dtype is {msg.dtype}; expected one of {known}') from None
-    shape = tuple(int(size) for size in msg.shape)
-    if len(shape) != 2 or 0 in shape:
+    if len(msg.shape) != 2:
+        axes = len(msg.shape)
+        raise MalformedError('shape', f'shape has {axes} axes; expected [tokens, channels]')
+    shape = int(msg.shape[0]), int(msg.shape[1])
+    if 0 in shape:
         raise MalformedError('shape', f'shape is {list(shape)}; expected [tokens, channels]')
     data = np.frombuffer(msg.data, np.uint8)
     needed = math.prod(shape) * np.dtype(numpy_name).itemsize

@@ -13,6 +13,8 @@ from helpers.feature_messages import encoder_info
 from helpers.feature_messages import header
 from helpers.feature_messages import numbered
 from helpers.feature_messages import OTHER
+from hypothesis import given
+from hypothesis import strategies as st
 
 from theia_ros.client import Inbox
 from theia_ros.client import Origin
@@ -406,6 +408,15 @@ def test_infos_do_not_pile_up() -> None:
     assert len(inbox._origins) == 16
 
 
+def test_texts_of_strangers_stay_on_one_line() -> None:
+    inbox = Inbox('front', trained_with=TRAINED)
+    inbox.learn(encoder_info(digest=OTHER, backend='a\nb' * 99))
+    assert 'provenance is a b, trained with ab' in put(inbox, 'front', 100, provenance='a\nb')
+    line = put(inbox, 'front', 133, provenance=OTHER)
+    assert 'backend is a ba b' in line
+    assert (len(line) < 250, '\n' in line) == (True, False)
+
+
 def test_an_info_without_a_digest_is_told_once() -> None:
     inbox = Inbox('front')
     assert inbox.learn(encoder_info(digest='')).startswith(
@@ -450,6 +461,57 @@ def test_one_provenance_has_one_shape() -> None:
     line = put(inbox, 'front', 133, shape=[2, 2], data=array.array('B', values.tobytes()))
     assert 'shape is [2, 2], and was [1, 2] before' in line
     assert inbox.counts['front'].malformed == {'shape': 1}
+
+
+UINT32 = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def messages(draw):
+    """Features whose fields fit each other, or nearly, or not at all."""
+    shape = draw(st.lists(st.integers(0, 4), min_size=2, max_size=2) | st.lists(UINT32))
+    dtype = draw(st.sampled_from((1, 2, 3)) | st.integers(0, 255))
+    fits = math.prod(shape) * {1: 4, 2: 2, 3: 2}.get(dtype, 1)
+    size = draw(st.just(min(fits, 4096)) | st.integers(0, 300))
+    side = st.integers(0, 4) | UINT32
+    return SimpleNamespace(
+        header=SimpleNamespace(
+            stamp=SimpleNamespace(
+                sec=draw(st.integers(-(2**31), 2**31 - 1)), nanosec=draw(UINT32)
+            ),
+            frame_id=draw(st.text()),
+        ),
+        model=draw(st.text()),
+        name=draw(st.just('theia') | st.text(max_size=200)),
+        provenance=draw(st.just(DIGEST) | st.text()),
+        dtype=dtype,
+        shape=array.array('I', shape),
+        grid_height=draw(side),
+        grid_width=draw(side),
+        region=SimpleNamespace(
+            x_offset=draw(UINT32), y_offset=draw(UINT32), height=draw(side), width=draw(side)
+        ),
+        data=array.array('B', bytes(size)),
+    )
+
+
+@given(st.lists(messages(), max_size=4), st.sampled_from([None, TRAINED]))
+def test_whatever_comes_the_policy_gets_an_observation_or_a_reason(sent, trained_with) -> None:
+    inbox = Inbox('front', Window(steps=2, gaps='mask'), trained_with=trained_with)
+    for msg in sent:
+        line = inbox.put('front', msg, 0)
+        assert len(line.splitlines()) <= 1
+        assert len(line) < 300
+    counts = inbox.counts['front']
+    assert counts.received == counts.taken + counts.refused + counts.malformed.total() == len(sent)
+    if counts.taken and not inbox.refusal:
+        found = inbox.observe(inbox.instant_ns)
+        assert found.stack('front').shape == (2, *found['front'].shape)
+        assert found['front'].float32().tokens.dtype == np.float32
+    else:
+        with pytest.raises(FeatureError) as caught:
+            inbox.observe(0)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 # --- what makes no sense -------------------------------------------------------------------------

@@ -179,9 +179,9 @@ def test_no_token_where_the_place_is_not_known() -> None:
         pytest.param({'data': array.array('B')}, 'size', 'data has 0 bytes', id='no data'),
         pytest.param({'data': array.array('B', bytes(95))}, 'size', '95 bytes', id='short'),
         pytest.param({'shape': [6, 5]}, 'size', r'float32 of shape \[6, 5\] has 120', id='shape'),
-        pytest.param({'shape': [24]}, 'shape', r'shape is \[24\]; expected', id='one axis'),
-        pytest.param({'shape': [1, 6, 4]}, 'shape', r'\[1, 6, 4\]', id='three axes'),
-        pytest.param({'shape': []}, 'shape', r'shape is \[\]', id='no axis'),
+        pytest.param({'shape': [24]}, 'shape', 'shape has 1 axes; expected', id='one axis'),
+        pytest.param({'shape': [1, 6, 4]}, 'shape', 'shape has 3 axes', id='three axes'),
+        pytest.param({'shape': []}, 'shape', 'shape has 0 axes', id='no axis'),
         pytest.param({'shape': [0, 4]}, 'shape', r'shape is \[0, 4\]', id='no token'),
         pytest.param(
             {'shape': [2**32 - 1, 2**32 - 1]}, 'size', 'data has 96 bytes', id='enormous'
