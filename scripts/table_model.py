@@ -107,7 +107,12 @@ def _panda_files() -> tuple[Path, Path]:
     return files
 
 
-def scene_spec(rng: np.random.Generator, vary: bool, image_hw: tuple[int, int]) -> mujoco.MjSpec:
+def scene_spec(
+    rng: np.random.Generator,
+    vary: bool,
+    image_hw: tuple[int, int],
+    things: tuple[Thing, ...] = THINGS,
+) -> mujoco.MjSpec:
     """Return the scene's model, not yet compiled."""
     arm_file, hand_file = _panda_files()
     arm, hand = mujoco.MjSpec.from_file(str(arm_file)), mujoco.MjSpec.from_file(str(hand_file))
@@ -180,7 +185,7 @@ def scene_spec(rng: np.random.Generator, vary: bool, image_hw: tuple[int, int]) 
         add(tray, 'box', (0.005, half_y, 0.018), (side * half_x, 0, 0.018), grey)
 
     names = list(COLOURS)
-    for thing in THINGS:
+    for thing in things:
         body = world.add_body(name=thing.name)
         body.add_freejoint(name=thing.name)
         rgb = COLOURS[rng.choice(names) if vary else thing.colour]
