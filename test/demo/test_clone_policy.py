@@ -18,13 +18,19 @@ import clone_task
 import numpy as np
 import pytest
 import torch
+from helpers.feature_messages import encoder_info
+from helpers.feature_messages import feature_tensor
+from helpers.feature_messages import OTHER
 from PIL import Image
 
+from theia_ros.client import Inbox
 from theia_ros.datatypes import Frame
 from theia_ros.encoder import Encoder
+from theia_ros.errors import ProvenanceError
 from theia_ros.params import EncoderParams
 
 ROOT = Path(__file__).parents[2]
+HEADS = list(clone_head.HEADS)
 MODEL = 'theia-tiny-patch16-224-cddsv'
 SMALL = ['--episodes', '3', '--validation', '1', '--held-out', '2', '--seeds', '2']
 SMALL += ['--updates', '8', '--batch', '4', '--model', MODEL, '--backend', 'fake']
@@ -325,7 +331,30 @@ def test_a_head_keeps_what_it_was_trained_with(small: Path) -> None:
         )
 
 
-HEADS = list(clone_head.HEADS)
+def test_a_head_acts_on_what_a_client_receives_and_on_nothing_else(small: Path) -> None:
+    policy, setup = clone_head.load(next((small / 'heads').glob('features-seed0-*.safetensors')))
+    inbox = Inbox(
+        setup['cameras'],
+        setup['window'],
+        tensor=setup['tensor'],
+        trained_with=setup['origin'],
+        max_age_s=setup['max_age_s'],
+    )
+    with np.load(small / 'features' / 'held-out-0000.npz') as file:
+        tokens = file['tokens']
+    with np.load(small / 'episodes' / 'held-out-0000.npz') as file:
+        states = file['states']
+    digest = setup['origin'].digest
+    inbox.put('wrist', feature_tensor(tokens[2], 100, (14, 14), provenance=digest), 200)
+    received = torch.from_numpy(inbox.observe(300)['wrist'].tokens.copy())
+    action = policy.actions(received[None], torch.from_numpy(states[2:3]))
+    offline = policy.actions(torch.from_numpy(tokens), torch.from_numpy(states))
+    assert action[0].numpy() == pytest.approx(offline[2].numpy(), abs=1e-6)
+
+    inbox.learn(encoder_info(digest=OTHER, backend='openvino', precision='bf16'))
+    inbox.put('wrist', feature_tensor(tokens[3], 400, (14, 14), provenance=OTHER), 500)
+    with pytest.raises(ProvenanceError, match='backend is openvino, trained with fake'):
+        inbox.observe(600)
 
 
 @pytest.mark.parametrize(
