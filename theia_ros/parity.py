@@ -49,7 +49,7 @@ LIMITS: Mapping[str, Limit] = {
     'fp16': Limit(cosine=0.9995, error=2e-2),
     'bf16': Limit(cosine=0.995, error=1e-1),
 }
-"""By precision; docs/engines.md has what was measured."""
+"""By precision; docs/parity.md has what was measured."""
 
 
 @dataclass(frozen=True)
