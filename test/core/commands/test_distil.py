@@ -232,8 +232,9 @@ def test_broken_pictures_are_skipped_and_told(heads, clips, tmp_path, capsys) ->
     folder = tmp_path / 'mixed'
     shutil.copytree(clips, folder)
     (folder / 'a.png').write_text('no picture')
-    Image.new('RGB', (20, 20)).save(folder / 'b.png')
-    (folder / 'c.png').write_bytes((folder / 'b.png').read_bytes()[:40])
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    Image.fromarray(noise).save(folder / 'b.png')
+    (folder / 'c.png').write_bytes((folder / 'b.png').read_bytes()[:2000])
     arguments = [folder if a == str(clips) else a for a in heads]
     run = tmp_path / 'run'
     assert main([*map(str, arguments), '--steps', '1', '--output', str(run)]) == 0
