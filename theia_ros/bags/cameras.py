@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -88,29 +87,44 @@ def choose(
         if not topics:
             others = ', '.join(sorted(c.topic for c in connections)) or 'nothing'
             raise ParameterError(f'no topic has pictures; there is {others}')
-    for what, given in (('topic', topics), ('camera', names or ())):
-        if twice := [item for item, times in Counter(given).items() if times > 1]:
-            raise ParameterError(f'{what} {twice[0]} is named twice; name each once')
+    _check_once('topic', topics)
     for topic in topics:
         if topic not in kinds:
             found = {c.topic: c.msgtype for c in connections}.get(topic)
             what = f'has type {found}; expected Image or CompressedImage' if found else 'is absent'
             raise ParameterError(f'topic {topic} {what}; with pictures: {", ".join(kinds)}')
     if names is None:
-        names = list(_names(topics).values())
+        names = _names(topics)
     if len(names) != len(topics):
         raise ParameterError(
             f'--cameras names {len(names)} and there are {len(topics)} topics with pictures: '
             f'{", ".join(topics)}; give one name for each, or choose with --topics'
         )
+    _check_once('camera', names)
     return {n: Camera(n, t, kinds[t]) for n, t in zip(names, topics, strict=True)}
 
 
-def _names(topics: Sequence[str]) -> Mapping[str, str]:
-    """Return a short name for each topic: `front` for `/front/image_raw/compressed`."""
-    bases = {topic: topic.removesuffix(_COMPRESSED_TOPIC) for topic in topics}
-    short = {topic: base.rpartition('/')[0] or base for topic, base in bases.items()}
-    for longer in (bases, dict(zip(topics, topics, strict=True))):
-        times = Counter(short.values())
-        short = {t: name if times[name] == 1 else longer[t] for t, name in short.items()}
-    return {topic: re.sub(r'\W', '_', name.strip('/')) for topic, name in short.items()}
+def _names(topics: Sequence[str]) -> list[str]:
+    """Return a name for each topic: `front` for `/front/image_raw/compressed`.
+
+    Where two would have the same, they get more of their topics: `front_image_raw`, or all.
+    """
+    bases = [topic.removesuffix(_COMPRESSED_TOPIC) for topic in topics]
+    names = [_identifier(base.rpartition('/')[0] or base) for base in bases]
+    for longer in (bases, topics):
+        times = Counter(names)
+        names = [
+            _identifier(more) if times[name] > 1 else name
+            for name, more in zip(names, longer, strict=True)
+        ]
+    return names
+
+
+def _identifier(topic: str) -> str:
+    return re.sub(r'\W', '_', topic.strip('/'))
+
+
+def _check_once(what: str, names: Sequence[str]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ParameterError(f'{what} {twice[0]} is named twice; use --topics and --cameras')
