@@ -26,6 +26,7 @@ from theia_ros.distil.sources import Reading
 from theia_ros.distil.statistics import measure
 from theia_ros.distil.teachers import collect
 from theia_ros.distil.teachers import FrozenBackbone
+from theia_ros.distil.teachers import key_of
 from theia_ros.distil.teachers import open_teacher
 from theia_ros.distil.train import Lessons
 from theia_ros.distil.train import train
@@ -91,17 +92,17 @@ def distil(config: DistilConfig, job: Job, progress: Progress) -> Outcome:
     data = prepare(job.learned, job.held_out, job.reading, job.cache, progress)
     learned, held_out = data.split(config.held_out)
     _check(config, data, len(learned))
+    settings = config.entries() | {
+        'pictures': data.key,
+        'targets': {name: key_of(one, data) for name, one in teachers.items()},
+        'init_sha256': Source(config.init).weights_sha256 if config.init else '',
+    }
+    run = Run(job.output, settings)
     targets = {name: collect(one, data, job.cache, progress) for name, one in teachers.items()}
     tokens = None
     if config.train == 'heads':
         frozen = FrozenBackbone(Source(config.init), job.device)
         tokens = collect(frozen, data, job.cache, progress)
-    settings = config.entries() | {
-        'pictures': data.key,
-        'targets': {name: one.key for name, one in targets.items()},
-        'init_sha256': Source(config.init).weights_sha256 if config.init else '',
-    }
-    run = Run(job.output, settings)
     stats = students.known_statistics(config)
     for name, one in targets.items():
         if name != 'classes' and name not in stats:

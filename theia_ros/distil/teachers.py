@@ -95,21 +95,22 @@ class FrozenBackbone:
 
 
 class Targets:
-    """What one teacher says of all pictures.
-
-    Attributes:
-        key: Changes with teacher and pictures.
-    """
+    """What one teacher says of all pictures."""
 
     def __init__(self, folder: Path) -> None:
         """Open what `collect` made."""
-        self.key = folder.name
         self._shards = Shards(folder)
 
     def rows(self, pictures: Sequence[int] | NDArray[np.int64]) -> Tensor:
         """Return the targets of some pictures, (B, N, C), float32; whole numbers for classes."""
         rows = self._shards.rows('targets', pictures)
         return rows.float() if rows.is_floating_point() else rows
+
+
+def key_of(teacher: Teacher, data: Data) -> str:
+    """Return what changes with a teacher and with pictures: where it says what of them."""
+    text = f'{teacher.identity}\n{teacher.dtype}\n{data.key}'
+    return f'{teacher.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}'
 
 
 def collect(teacher: Teacher, data: Data, root: Path, progress: Progress) -> Targets:
@@ -127,9 +128,7 @@ def collect(teacher: Teacher, data: Data, root: Path, progress: Progress) -> Tar
         ParameterError: The disk is full.
         WeightsError: The teacher cannot be had.
     """
-    digest = hashlib.sha256(f'{teacher.identity}\n{teacher.dtype}\n{data.key}'.encode())
-    folder = root / f'{teacher.name}-{digest.hexdigest()[:12]}'
-    targets, count = Targets(folder), len(data)
+    folder, count = root / key_of(teacher, data), len(data)
     for first in range(0, count, SHARD):
         rows = range(first, min(first + SHARD, count))
         path = Shards(folder).path(first // SHARD)
@@ -142,7 +141,7 @@ def collect(teacher: Teacher, data: Data, root: Path, progress: Progress) -> Tar
             with torch.inference_mode():
                 parts.append(teacher.targets(pictures).to(teacher.dtype).cpu())
         files.write_tensors(path, {'targets': torch.cat(parts)})
-    return targets
+    return Targets(folder)
 
 
 def open_teacher(name: str, folder: str, device: torch.device) -> Teacher:
