@@ -258,11 +258,13 @@ class FeatureSubscriber:
         if line:
             self._node.get_logger().warning(line)
 
-    def _clock_jumped(self, _: object) -> None:
+    def _clock_jumped(self, jump: Any) -> None:
         with self._changed:
             self._inbox.forget()
             self._handed_ns = None
-        self._node.get_logger().warning('the clock jumped back: observations begin anew')
+        back_s = -jump.delta.nanoseconds / 1e9
+        what = f'jumped back by {back_s:.3f} s' if back_s > 0 else 'is another one from now on'
+        self._node.get_logger().warning(f'the clock {what}: observations begin anew')
 
     def _note_thread(self) -> None:
         self._spinning = threading.get_ident()
