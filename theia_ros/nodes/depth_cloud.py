@@ -88,7 +88,7 @@ class DepthCloud(Node):
             ],
             point_step=4 * len(_FIELDS),
             row_step=4 * len(_FIELDS) * width,
-            data=packed(points),
+            data=packed(points.reshape(-1).view(np.uint8)),
             is_dense=True,
         )
 
