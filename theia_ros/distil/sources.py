@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 
 from theia_ros.errors import FrameError
 from theia_ros.errors import ParameterError
-from theia_ros.images import decode_rgb
 from theia_ros.images import read_rgb
-from theia_ros.raw_images import decode_raw
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 BAGS = ('.bag', '.db3', '.mcap')
 _BAG_FOLDER = 'metadata.yaml'
-_IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 @dataclass(frozen=True)
@@ -213,33 +210,31 @@ class _Truth:
 
 def _of_bag(path: Path, reading: Reading, bad: Counter[str]) -> Iterator[Sample]:
     try:
-        from rosbags.highlevel import AnyReader
-        from rosbags.typesys import get_typestore
-        from rosbags.typesys import Stores
+        from theia_ros.bags.messages import COMPRESSED
+        from theia_ros.bags.messages import frame_of
+        from theia_ros.bags.messages import IMAGE
+        from theia_ros.bags.source import Source
     except ImportError as exc:
         raise ParameterError(
-            f"{path}: bags need the package rosbags ({exc}); run: pip install 'theia_ros[distil]'"
+            f"{path}: bags need rosbags and mcap ({exc}); run: pip install 'theia_ros[distil]'"
         ) from exc
-    folder = path if path.is_dir() or path.suffix == '.bag' else path.parent
     taken: Counter[str] = Counter()
     first_ns: dict[str, int] = {}
-    with AnyReader([folder], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
-        with_pictures = [c for c in reader.connections if c.msgtype in _IMAGE_TYPES]
-        chosen = [c for c in with_pictures if not reading.topics or c.topic in reading.topics]
+    with Source(path) as bag:
+        there = {c.topic for c in bag.connections if c.msgtype in (IMAGE, COMPRESSED)}
+        chosen = there & set(reading.topics) if reading.topics else there
         if not chosen:
-            there = ', '.join(sorted({c.topic for c in with_pictures})) or 'none at all'
-            raise ParameterError(f'{path}: no such topic with pictures; it has {there}')
-        for connection, time_ns, raw in reader.messages(chosen):
+            known = ', '.join(sorted(there)) or 'none at all'
+            raise ParameterError(f'{path}: no such topic with pictures; it has {known}')
+        for connection, time_ns, raw in bag.messages():
             topic = connection.topic
+            if topic not in chosen or connection.msgtype not in (IMAGE, COMPRESSED):
+                continue
             passed_s = (time_ns - first_ns.setdefault(topic, time_ns)) / 1e9
             if passed_s * reading.rate_hz < taken[topic]:
                 continue
-            message = reader.deserialize(raw, connection.msgtype)
             try:
-                if connection.msgtype == _IMAGE_TYPES[0]:
-                    rgb = decode_raw(message)  # type: ignore[arg-type]
-                else:
-                    rgb = decode_rgb(memoryview(message.data))  # type: ignore[attr-defined]
+                rgb = frame_of(raw, connection.msgtype).rgb
             except FrameError as exc:
                 bad[exc.reason] += 1
                 continue

@@ -13,6 +13,7 @@ from theia_ros.distil.sources import find
 from theia_ros.distil.sources import Reading
 from theia_ros.distil.sources import samples
 from theia_ros.distil.sources import stamp
+from theia_ros.errors import BagError
 from theia_ros.errors import ParameterError
 
 
@@ -136,6 +137,12 @@ class TestBags:
         # The fifth of the compressed ones is broken: the next one takes its place.
         assert values == {'/front': [0, 5, 10, 15, 20, 25], '/wrist': [0, 6, 10, 15, 20, 25]}
         assert bad == {'decode': 1} or bad == {'format': 1}
+
+    def test_a_bag_that_was_cut_off_gives_what_is_there(self, bag: Path) -> None:
+        (file,) = bag.glob('*.db3')
+        file.write_bytes(file.read_bytes()[:6000])
+        with pytest.raises(BagError, match='cannot be read'):
+            read(bag)
 
     def test_topics_can_be_chosen(self, bag: Path) -> None:
         found, _ = read(bag, Reading(topics=('/wrist',)))
