@@ -31,6 +31,7 @@ from theia_ros.distil.teachers import open_teacher
 from theia_ros.distil.train import Lessons
 from theia_ros.distil.train import train
 from theia_ros.engine.source import Source
+from theia_ros.errors import EngineError
 from theia_ros.errors import ParameterError
 
 EVALUATION, PLOT = 'evaluation', 'losses.png'
@@ -84,6 +85,16 @@ def distil(config: DistilConfig, job: Job, progress: Progress) -> Outcome:
     Raises:
         TheiaRosError: A setting, a picture, a teacher or a file is not as it must be.
     """
+    try:
+        return _distil(config, job, progress)
+    except torch.OutOfMemoryError as exc:
+        raise EngineError(
+            f'{job.device} has too little memory for {config.batch_size} pictures at once; give '
+            'a lower --batch-size and a higher --accumulate'
+        ) from exc
+
+
+def _distil(config: DistilConfig, job: Job, progress: Progress) -> Outcome:
     if config.precision == 'fp16' and job.device.type == 'cpu':
         raise ParameterError('--precision fp16 needs a GPU; use bf16 or fp32')
     # Mistakes are told before hours of work.

@@ -101,7 +101,7 @@ def _judge_linear(
     for pictures in _batches(lessons.learned[::step], f'fitting {row}', progress):
         found = tokens(lessons.data.pictures(pictures).pixels.to(device))
         for name in lessons.targets:
-            y, known = _to_fit(name, lessons.normalised(name, pictures).to(device))
+            y, known = _to_fit(name, lessons.normalised(name, pictures, device))
             x = _on_grid(found, TARGETS[name].grid_hw).flatten(0, 1)[known]
             for sums, other in ((squares, x), (products, y[known])):
                 product = (x.T @ other).double()

@@ -26,6 +26,8 @@ from theia_ros.distil.truth import UNKNOWN
 from theia_ros.engine.source import Source
 from theia_ros.errors import ParameterError
 
+CPU = torch.device('cpu')
+
 
 class Teacher(Protocol):
     """Knows what a head shall predict.
@@ -101,9 +103,11 @@ class Targets:
         """Open what `collect` made."""
         self._shards = Shards(folder)
 
-    def rows(self, pictures: Sequence[int] | NDArray[np.int64]) -> Tensor:
+    def rows(
+        self, pictures: Sequence[int] | NDArray[np.int64], device: torch.device = CPU
+    ) -> Tensor:
         """Return the targets of some pictures, (B, N, C), float32; whole numbers for classes."""
-        rows = self._shards.rows('targets', pictures)
+        rows = self._shards.rows('targets', pictures).to(device)
         return rows.float() if rows.is_floating_point() else rows
 
 

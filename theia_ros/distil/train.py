@@ -22,6 +22,7 @@ from theia_ros.distil.run import Run
 from theia_ros.distil.schedule import learning_rate
 from theia_ros.distil.schedule import positions
 from theia_ros.distil.statistics import normalise
+from theia_ros.distil.teachers import CPU
 from theia_ros.distil.teachers import Targets
 from theia_ros.errors import EngineError
 from theia_ros.model import TheiaModel
@@ -50,13 +51,17 @@ class Lessons:
     stats: Mapping[str, Statistics]
     tokens: Targets | None
 
-    def inputs(self, pictures: NDArray[np.int64]) -> Tensor:
+    def inputs(self, pictures: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return the pixels of pictures, or their tokens where the backbone is frozen."""
-        return self.tokens.rows(pictures) if self.tokens else self.data.pictures(pictures).pixels
+        if self.tokens:
+            return self.tokens.rows(pictures, device)
+        return self.data.pictures(pictures).pixels.to(device)
 
-    def normalised(self, teacher: str, pictures: NDArray[np.int64]) -> Tensor:
+    def normalised(
+        self, teacher: str, pictures: NDArray[np.int64], device: torch.device = CPU
+    ) -> Tensor:
         """Return the targets of a head as it predicts them."""
-        rows = self.targets[teacher].rows(pictures)
+        rows = self.targets[teacher].rows(pictures, device)
         return normalise(rows, self.stats[teacher]) if teacher in self.stats else rows
 
 
@@ -97,9 +102,9 @@ def train(
         row: dict[str, float] = {'step': step + 1, 'learning_rate': rate, 'loss': 0.0}
         for pictures in _passes(config, lessons.learned, step):
             with torch.autocast(device.type, DTYPES[config.precision], config.precision != 'fp32'):
-                predicted = predict(student, lessons.inputs(pictures).to(device))
+                predicted = predict(student, lessons.inputs(pictures, device))
             losses = {
-                name: losses_of(name, tokens, lessons.normalised(name, pictures).to(device))
+                name: losses_of(name, tokens, lessons.normalised(name, pictures, device))
                 for name, tokens in predicted.items()
             }
             loss = total(losses, config.loss) / config.accumulate

@@ -302,6 +302,17 @@ def test_a_loss_that_is_no_number_is_told(heads, tmp_path, capsys) -> None:
     assert re.search(r'the loss of step \d is (nan|inf); give a lower --learning-rate', line)
 
 
+def test_too_little_memory_is_told(heads, tmp_path, capsys, monkeypatch) -> None:
+    from theia_ros.distil import distil
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    monkeypatch.setattr(distil, 'train', full)
+    line = refused(capsys, *heads, '--output', str(tmp_path / 'r'))
+    assert 'cpu has too little memory for 2 pictures at once; give a lower --batch-size' in line
+
+
 def test_help_has_examples_and_needs_no_torch() -> None:
     code = (
         'import sys\nfrom theia_ros.cli import main\n'
