@@ -88,7 +88,9 @@ def parity(facts: Facts) -> Iterator[Finding]:
         else:
             yield ok('engine', found)
     if not figures:
-        yield warning('parity', 'not compared', 'the fake is wrong on purpose', 'use --backend auto')
+        yield warning(
+            'parity', 'not compared', 'the fake is wrong on purpose', 'use --backend auto'
+        )
     for name, f in figures.items():
         line = (
             f'cosine {f["cosine"]:.7f} (at least {f["cosine_limit"]}), largest error '

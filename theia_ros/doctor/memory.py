@@ -53,7 +53,7 @@ def leftovers(facts: Facts) -> Iterator[Finding]:
     except OSError:
         return  # said already
     for name in names:
-        if _SEGMENT.fullmatch(name) and _is_dead(facts.shared_memory / name):
+        if _SEGMENT.fullmatch(name) and is_dead(facts.shared_memory / name):
             dead.append(name)
             used += _size(facts.shared_memory / name)
     if not dead:
@@ -71,7 +71,7 @@ def leftovers(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _is_dead(segment: Path) -> bool:
+def is_dead(segment: Path) -> bool:
     """Return whether nobody holds the lock that belongs to a segment while its owner lives."""
     try:
         with segment.with_name(f'{segment.name}_el').open('rb') as lock:
