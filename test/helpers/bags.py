@@ -15,6 +15,8 @@ from rosbags.interfaces import QosHistory
 from rosbags.interfaces import QosLiveliness
 from rosbags.interfaces import QosReliability
 from rosbags.interfaces import QosTime
+from rosbags.rosbag2 import CompressionFormat
+from rosbags.rosbag2 import CompressionMode
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer
@@ -119,10 +121,17 @@ def qos(durability: QosDurability = QosDurability.VOLATILE) -> Qos:
     )
 
 
-def write(folder: Path, messages: Iterable[Message], storage: str = 'mcap') -> Path:
+def write(
+    folder: Path,
+    messages: Iterable[Message],
+    storage: str = 'mcap',
+    compression: CompressionMode = CompressionMode.NONE,
+) -> Path:
     """Write a bag."""
     plugin = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}[storage]
-    with Writer(folder, version=8, storage_plugin=plugin) as writer:
+    writer = Writer(folder, version=9, storage_plugin=plugin)
+    writer.set_compression(compression, CompressionFormat.ZSTD)
+    with writer:
         connections: dict[tuple[str, str], Any] = {}
         for topic, kind, offset_ns, data in messages:
             key = topic, kind

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from theia_ros.catalog import BACKBONE
-from theia_ros.catalog import TEACHERS
+from theia_ros.catalog import TARGETS
 from theia_ros.commands.stages import Stages
 from theia_ros.errors import ParameterError
 from theia_ros.params import choices
@@ -22,9 +22,9 @@ EXAMPLES = """examples:
   theia-ros bag pick_cup out --reduce cls --dtype float16 --without-images
   theia-ros bag pick_cup shards --format safetensors --tensors theia,clip --max-rate-hz 10
 
-The defaults are those of the node, so that on the same machine it gives the same features: the
-digest that is printed at the end is the one on /theia/info. To be sure of it elsewhere, give that
-one as --expect. docs/bags.md tells what else must be the same.
+The defaults are those of the node, which on the same machine gives the same features, bit for bit
+if it encodes one picture at a time. The digest that is printed is then the one on /theia/info;
+elsewhere, give that one as --expect, and options that differ are named. See docs/bags.md.
 A run that was cut off goes on when the same command is given again."""
 
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     features.add_argument(
         '--tensors',
         default=BACKBONE,
-        help=f'comma-separated: {",".join((BACKBONE, *TEACHERS))} (default: %(default)s)',
+        help=f'comma-separated: {",".join((BACKBONE, *TARGETS))} (default: %(default)s)',
     )
     features.add_argument(
         '--reduce',
@@ -74,8 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--batch-size',
         type=int,
         metavar='N',
-        help='pictures of one pass, always as many (default: 1 on a CPU, where more are not '
-        'faster, else 8); halved when the device cannot take as many',
+        help='pictures of one pass (default: 1 on a CPU, where more gain little, else '
+        '--max-batch); halved when the device cannot take as many',
     )
     features.add_argument(
         '--max-batch',

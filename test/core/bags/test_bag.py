@@ -21,6 +21,7 @@ from helpers import bags
 from helpers import synthetic
 from rosbags.interfaces import QosDurability
 from rosbags.interfaces import QosReliability
+from rosbags.rosbag2 import CompressionMode
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import get_types_from_msg
 from safetensors import safe_open
@@ -601,6 +602,32 @@ def test_a_recording_with_nothing_before_the_cut_is_refused(
 ) -> None:
     os.truncate(stereo / 'in.mcap', size)
     assert refused(capsys, stereo, out).endswith('in holds no messages')
+
+
+@pytest.mark.parametrize(
+    ('storage', 'mode'),
+    [
+        ('mcap', CompressionMode.FILE),
+        ('mcap', CompressionMode.MESSAGE),
+        ('mcap', CompressionMode.STORAGE),
+        ('sqlite3', CompressionMode.FILE),
+        ('sqlite3', CompressionMode.MESSAGE),
+    ],
+)
+def test_compressed_recordings_are_read(storage, mode, tmp_path: Path, out: Path) -> None:
+    source = bags.write(tmp_path / 'in', bags.stereo(), storage, mode)
+    assert bag(source, out) == 0
+    assert [m for m in bags.read(out) if not m[0].startswith('/theia')] == bags.stereo()
+    assert len(bags.features(bags.read(out))) == 12
+    suffix = {'mcap': '.mcap', 'sqlite3': '.db3'}[storage]
+    assert (out / f'out{suffix}').is_file()
+
+
+def test_a_compressed_file_without_metadata_is_refused(tmp_path: Path, out: Path, capsys) -> None:
+    source = bags.write(tmp_path / 'in', bags.stereo(), 'mcap', CompressionMode.FILE)
+    (source / 'metadata.yaml').unlink()
+    said = refused(capsys, source, out)
+    assert 'in.mcap.zstd is compressed; unpack it with unzstd and try again' in said
 
 
 def test_an_empty_file_of_several_costs_nothing(tmp_path: Path, out: Path, capsys) -> None:
