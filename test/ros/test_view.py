@@ -240,7 +240,7 @@ def test_signals_end_it_cleanly(peer, start, view, browse, number):
     until_seen(peer, camera, browser, [CAMERA], 'a picture')
 
     assert page.stop(number) == 0, page.said
-    assert page.stderr == ''
+    assert page.stderr == '', page.stderr
     peer.until(lambda: browser.ended, 'the end of the connection')
     peer.until(lambda: peer.node.count_subscribers(CAMERA) == 1, 'the encoder alone', node)
 

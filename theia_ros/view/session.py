@@ -82,8 +82,9 @@ async def _run(settings: Settings, say: Callable[[str], None]) -> None:
                 loop.run_in_executor(None, webbrowser.open, url)
             await stop.wait()
         finally:
+            ended, robot = robot, None  # browsers that leave from now on change nothing
             # Its threads may be waiting to hand something to this loop.
-            await asyncio.to_thread(robot.close)
+            await asyncio.to_thread(ended.close)
 
 
 class _Teller:
