@@ -27,6 +27,7 @@ from theia_ros.distil.metrics import Metric
 from theia_ros.distil.metrics import metric_for
 from theia_ros.distil.student import untrained
 from theia_ros.distil.train import Lessons
+from theia_ros.distil.train import predict
 from theia_ros.distil.truth import UNKNOWN
 from theia_ros.model import GRID
 from theia_ros.model import TheiaModel
@@ -37,13 +38,14 @@ TRAINED, UNTRAINED, PIXELS = (
     'linear on a random backbone',
     'linear on raw pixels',
 )
-FITTED_ON = 1024
+FITTED_ON = 512
 """Most pictures that a linear map is fitted to, evenly picked."""
 _RIDGE = 1e-3
 _BATCH = 16
 
 Table = dict[str, dict[str, float]]
-Tokens = Callable[[Tensor], Tensor]
+Tokens = Callable[[NDArray[np.int64]], Tensor]
+"""From pictures to what a linear map is given of each patch, (B, 196, C)."""
 
 
 def evaluate(
@@ -58,16 +60,26 @@ def evaluate(
         progress: Is told of it.
     """
     student.eval()
-    random = untrained(config).to(student.backbone.norm.weight.device).eval()
+    device = student.backbone.norm.weight.device
+    random = untrained(config).to(device).eval()
+
+    def pixels(pictures: NDArray[np.int64]) -> Tensor:
+        return lessons.data.pictures(pictures).pixels.to(device)
+
+    def trained(pictures: NDArray[np.int64]) -> Tensor:
+        if lessons.tokens:
+            return lessons.tokens.rows(pictures, device)
+        return _tokens(student, pixels(pictures))
+
     inputs: Mapping[str, Tokens] = {
-        TRAINED: lambda pixels: student(pixels, {BACKBONE})[BACKBONE][:, 1:],
-        UNTRAINED: lambda pixels: random(pixels, {BACKBONE})[BACKBONE][:, 1:],
-        PIXELS: _patches,
+        TRAINED: trained,
+        UNTRAINED: lambda pictures: _tokens(random, pixels(pictures)),
+        PIXELS: lambda pictures: _patches(pixels(pictures)),
     }
     with torch.inference_mode():
         table = {HEADS: _judge_heads(lessons, student, progress)}
         for row, tokens in inputs.items():
-            table[row] = _judge_linear(row, tokens, lessons, student, progress)
+            table[row] = _judge_linear(row, tokens, lessons, device, progress)
     return table
 
 
@@ -85,21 +97,20 @@ def as_markdown(table: Table) -> str:
 def _judge_heads(lessons: Lessons, student: TheiaModel, progress: Progress) -> dict[str, float]:
     metrics = _metrics(lessons)
     for pictures in _batches(lessons.held_out, HEADS, progress):
-        pixels = lessons.data.pictures(pictures).pixels.to(student.backbone.norm.weight.device)
-        for name, predicted in student(pixels, student.config.teachers).items():
+        inputs = lessons.inputs(pictures, student.backbone.norm.weight.device)
+        for name, predicted in predict(student, inputs).items():
             metrics[name].add(predicted.cpu(), lessons.normalised(name, pictures))
     return _figures(metrics)
 
 
 def _judge_linear(
-    row: str, tokens: Tokens, lessons: Lessons, student: TheiaModel, progress: Progress
+    row: str, tokens: Tokens, lessons: Lessons, device: torch.device, progress: Progress
 ) -> dict[str, float]:
-    device = student.backbone.norm.weight.device
     step = max(1, -(-len(lessons.learned) // FITTED_ON))
     squares: dict[str, Tensor] = {}
     products: dict[str, Tensor] = {}
     for pictures in _batches(lessons.learned[::step], f'fitting {row}', progress):
-        found = tokens(lessons.data.pictures(pictures).pixels.to(device))
+        found = tokens(pictures)
         for name in lessons.targets:
             y, known = _to_fit(name, lessons.normalised(name, pictures, device))
             x = _on_grid(found, TARGETS[name].grid_hw).flatten(0, 1)[known]
@@ -109,7 +120,7 @@ def _judge_linear(
     maps = {name: _solve(squares[name], products[name]).float().to(device) for name in products}
     metrics = _metrics(lessons)
     for pictures in _batches(lessons.held_out, f'judging {row}', progress):
-        found = tokens(lessons.data.pictures(pictures).pixels.to(device))
+        found = tokens(pictures)
         for name, linear in maps.items():
             predicted = _on_grid(found, TARGETS[name].grid_hw) @ linear
             metrics[name].add(predicted.cpu(), lessons.normalised(name, pictures))
@@ -138,6 +149,11 @@ def _on_grid(tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     grid = tokens.transpose(1, 2).reshape(len(tokens), -1, GRID, GRID)
     resized = F.interpolate(grid, grid_hw, mode='bilinear', align_corners=False)
     return F.pad(resized.flatten(2).transpose(1, 2), (0, 1), value=1.0)
+
+
+def _tokens(model: TheiaModel, pixels: Tensor) -> Tensor:
+    tokens: Tensor = model(pixels, {BACKBONE})[BACKBONE]
+    return tokens[:, 1:]
 
 
 def _patches(pixels: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ class Run:
         self.folder, self.model = folder, folder / MODEL
         self.rows: list[Row] = []
         path = folder / _SETTINGS
-        if path.is_file():
+        # Before its first checkpoint a run has nothing to lose.
+        if path.is_file() and (self.model.exists() or (folder / _STATE).exists()):
             changed = difference(json.loads(path.read_text()), json.loads(json.dumps(settings)))
             if changed:
                 raise ParameterError(

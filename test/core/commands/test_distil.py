@@ -226,6 +226,11 @@ def test_another_run_is_not_overwritten(heads, tmp_path, capsys) -> None:
         capsys, *heads, '--steps', '2', '--output', run
     )
     assert weights(Path(run)) == before
+    # One that ended before its first checkpoint has nothing to lose.
+    shutil.rmtree(Path(run) / 'model')
+    (Path(run) / 'state.safetensors').unlink()
+    assert main([*heads, '--steps', '2', '--output', run]) == 0
+    assert steps_of(Path(run)) == 2
 
 
 def test_broken_pictures_are_skipped_and_told(heads, clips, tmp_path, capsys) -> None:
