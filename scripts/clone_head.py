@@ -115,7 +115,10 @@ class Head(Policy):
 
     def forward(self, tokens: Tensor, states: Tensor) -> Tensor:
         """Return scaled moves and the logit of the grip, (B, 4)."""
-        x = F.gelu(self.project(self.of_tokens(tokens)) + self.place)
+        # Scale the few weights instead of the many tokens; it is the same.
+        weight = self.project.weight / self.of_tokens.std
+        bias = self.project.bias - weight @ self.of_tokens.mean
+        x = F.gelu(F.linear(tokens, weight, bias) + self.place)
         x = x + F.gelu(self.mix(x))
         weights = self.score(x).softmax(dim=1).transpose(1, 2)  # (B, looks, N)
         seen = weights @ torch.cat([x, self.grid.expand(len(x), -1, -1)], dim=2)

@@ -112,13 +112,15 @@ class Settings:
 class Run:
     """The steps, in a folder."""
 
-    def __init__(self, folder: Path, settings: Settings, make: Callable[[Layout], Task]) -> None:
-        """Begin or go on.
+    def __init__(
+        self, folder: Path, settings: Settings, kinds: list[str], make: Callable[[Layout], Task]
+    ) -> None:
+        """Begin or go on, and work on these kinds of heads.
 
         Raises:
             ParameterError: The folder was begun with other settings.
         """
-        self.settings, self.make = settings, make
+        self.settings, self.kinds, self.make = settings, kinds, make
         self.episodes, self.features = folder / 'episodes', folder / 'features'
         self.heads, self.evaluations = folder / 'heads', folder / 'evaluations'
         self._seconds = folder / 'seconds.json'
@@ -163,7 +165,7 @@ class Run:
 
     def train(self) -> None:
         """Train what is not trained yet."""
-        for kind in clone_head.HEADS:
+        for kind in self.kinds:
             if len(list(self.heads.glob(f'{kind}-*.json'))) == len(self._runs(kind)):
                 continue
             train, validation = self._examples(kind, 'train'), self._examples(kind, 'validation')
@@ -226,7 +228,7 @@ class Run:
 
     def trained(self) -> Iterator[tuple[str, int, float]]:
         """Give kind, seed and rate of every head that counts."""
-        for kind in clone_head.HEADS:
+        for kind in self.kinds:
             if kind == 'linear':
                 yield kind, 0, 0.0
                 continue
@@ -507,6 +509,13 @@ def _parser() -> argparse.ArgumentParser:
     add('--model', default='demo-dinov2-small', help='that gives the features (%(default)s)')
     add('--backend', default='auto', help='as the parameter of the node (%(default)s)')
     add('--precision', default='auto', help='as the parameter of the node (%(default)s)')
+    add(
+        '--heads',
+        nargs='+',
+        choices=clone_head.HEADS,
+        default=[*clone_head.HEADS],
+        help='kinds to train, evaluate and report now (all)',
+    )
     add('--threads', type=whole, help='of torch; 1 is best where others compute, too')
     add('--results', type=Path, metavar='FILE', help='of the report; DIR/results.json')
     add('--picture', type=Path, metavar='FILE', help='of the report; DIR/filmstrip.jpg')
@@ -527,7 +536,7 @@ def main(argv: list[str] | None = None, make: Callable[[Layout], Task] = PickTas
     )
     try:
         args.output.mkdir(parents=True, exist_ok=True)
-        run = Run(args.output, settings, make)
+        run = Run(args.output, settings, args.heads, make)
         for step in STEPS:
             if args.steps and step not in args.steps:
                 continue
