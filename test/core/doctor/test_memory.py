@@ -86,3 +86,8 @@ def test_the_tool_of_fast_dds_is_named_where_it_is_installed(facts, tmp_path: Pa
     assert finding.cures[0] == 'fastdds shm clean'
     (finding,) = memory.leftovers(facts(shared_memory=tmp_path))
     assert len(finding.cures) == 1
+
+
+def test_the_size_of_a_segment_is_that_of_our_profile() -> None:
+    profile = Path(__file__).parents[3] / 'config' / 'fastdds.xml'
+    assert f'<segment_size>{memory.SEGMENT_BYTES}</segment_size>' in profile.read_text()
