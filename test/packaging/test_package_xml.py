@@ -1,4 +1,4 @@
-"""Each dependency of `package.xml` is a key that rosdep knows; a new one is looked up, and added."""
+"""Each dependency of `package.xml` is a key that rosdep knows; a new one is looked up first."""
 
 from __future__ import annotations
 
