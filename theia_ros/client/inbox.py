@@ -197,7 +197,7 @@ class Inbox:
             value = followed.read(msg)
         except Exception as exc:  # whatever it is, it must not end the policy
             counts.malformed['reader'] += 1
-            error = f'{type(exc).__name__}: {exc}'
+            error = f'{type(exc).__name__}: {brief(str(exc))}'
             return self._once(f'{name} is ignored where its reader fails: {error}', name, 'reader')
         if value is None:
             counts.skipped += 1

@@ -292,6 +292,16 @@ def test_a_reader_that_fails_costs_its_messages_and_nothing_else() -> None:
     assert (counts.received, counts.taken, counts.malformed) == (3, 1, {'reader': 2})
 
 
+def test_an_error_of_a_reader_stays_on_one_line() -> None:
+    def read(msg):
+        raise ValueError('one\ntwo')
+
+    inbox = Inbox('front')
+    inbox.follow('joints', read)
+    line = inbox.put_followed('joints', joints(100), 0)
+    assert line == 'joints is ignored where its reader fails: ValueError: one two'
+
+
 def test_a_reader_may_skip_messages() -> None:
     inbox = Inbox('front')
     inbox.follow('joints', lambda msg: msg.position if len(msg.position) == 2 else None)
