@@ -12,6 +12,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
+from helpers.ros_peer import GENEROUS_S
 from helpers.ros_peer import image
 from helpers.ros_peer import LATCHED
 from helpers.viewer import View
@@ -48,7 +49,7 @@ def browser():
 
     root = ['--no-sandbox'] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=root)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=root, timeout=0)
         yield browser
         browser.close()
 
@@ -117,6 +118,7 @@ def view(domain, tmp_path):
 def page(browser, view):
     """The page, as somebody opens it; it may neither complain nor ask for anything else."""
     context = browser.new_context(viewport={'width': 1200, 'height': 900})
+    context.set_default_timeout(GENEROUS_S * 1000)
     page, complaints, asked = context.new_page(), [], []
     page.on('console', lambda message: complaints.append(message.text))
     page.on('pageerror', lambda error: complaints.append(str(error)))
@@ -168,7 +170,7 @@ def test_pictures_are_drawn(encoder, page):
     assert (width, height) == (64, 48)
     assert abs(camera - 60) < 5
     assert abs(pca - 200) < 5
-    assert 'Hz' in page.inner_text('figcaption >> nth=0')
+    until(encoder, lambda: 'Hz' in page.inner_text('figcaption >> nth=0'), 'the rate')
 
 
 def test_hidden_maps_cost_nothing(encoder, page):

@@ -205,7 +205,7 @@ class Robot:
         def receive(data: bytes) -> None:
             now_s = time.monotonic()
             arrivals.append(now_s)
-            while now_s - arrivals[0] > _RATE_WINDOW_S:
+            while len(arrivals) > 2 and now_s - arrivals[0] > _RATE_WINDOW_S:
                 arrivals.popleft()
             now_ns = round(now_s * 1e9)
             if limit.allows(now_ns):
