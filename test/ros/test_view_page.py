@@ -191,7 +191,7 @@ def test_hidden_maps_cost_nothing(encoder, page):
 def test_what_is_out_of_sight_costs_nothing(encoder, page):
     until(encoder, lambda: encoder.subscribers() == [1, 1], 'subscribers of both')
 
-    page.set_viewport_size({'width': 400, 'height': 300})
+    page.set_viewport_size({'width': 400, 'height': 120})
     until(encoder, lambda: encoder.subscribers() == [0, 0], 'none, far below')
     page.locator('figure >> nth=1').scroll_into_view_if_needed()
     until(encoder, lambda: encoder.subscribers()[1] == 1, 'the one in sight')
