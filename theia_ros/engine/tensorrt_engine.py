@@ -41,7 +41,7 @@ class TensorrtCompiler:
             precision: `auto` is fp16.
 
         Raises:
-            EngineError: This Torch-TensorRT is too old.
+            EngineError: This Torch-TensorRT is too old, or too old for bf16.
         """
         self.precision = 'fp16' if precision == 'auto' else precision
         self._device, self.device = device, device_name(device)
@@ -87,9 +87,15 @@ class TensorrtCompiler:
             dtype=example.dtype,
         )
         with torch.cuda.device(self._device):
-            engine = torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine(
-                program, arg_inputs=[shape], **as_arguments(self._settings)
-            )
+            try:
+                engine = torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine(
+                    program, arg_inputs=[shape], **as_arguments(self._settings)
+                )
+            except UnboundLocalError as exc:  # up to 2.11 it logs its errors and goes on without
+                raise EngineError(
+                    f'Torch-TensorRT {torch_tensorrt.__version__} cannot convert the model; its '
+                    'own message stands above'
+                ) from exc
         return bytes(engine)
 
     def load(self, payload: bytes) -> TensorrtRunner:

@@ -4,6 +4,7 @@ What changed, of what is used here:
 
 * 2.5 (JetPack 6) has no explicit typing: TensorRT may choose any enabled precision for a layer,
   and the casts of the model only suggest one.
+* 2.5 to 2.7 convert no cast to bfloat16.
 * 2.6 to 2.12 take `use_explicit_typing`, which makes the casts of the model binding and allows
   float32 alone in `enabled_precisions`.
 * 2.13 dropped both: every network is explicitly typed, as it always is in TensorRT for RTX.
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 
 OLDEST = (2, 5)
+OLDEST_BF16 = (2, 8)
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,16 @@ def settings(version: str, precision: str) -> dict[str, Any]:
         Keyword arguments of `convert_exported_program_to_serialized_trt_engine`; types by name.
 
     Raises:
-        ValueError: The version is too old, or not a version.
+        ValueError: The version is too old, also for this precision, or not a version.
     """
     number = _parsed(version)
     if number < OLDEST:
         raise ValueError(f'Torch-TensorRT {version} is too old; use 2.5 or newer')
+    if precision == 'bf16' and number < OLDEST_BF16:
+        raise ValueError(
+            f'Torch-TensorRT {version} converts no casts to bfloat16; use precision fp16, or '
+            f'version {_text(OLDEST_BF16)} or newer'
+        )
     chosen: dict[str, Any] = {
         # All in one engine or not at all: what falls back to torch would need its source graph.
         'require_full_compilation': True,
@@ -130,8 +137,8 @@ def settings(version: str, precision: str) -> dict[str, Any]:
         # TF32 has the mantissa of float16; what is called fp32 shall be it.
         'disable_tf32': True,
     }
-    half = {'fp32': [], 'fp16': ['float16'], 'bf16': ['bfloat16']}[precision]
     if number < (2, 6):
+        half = ['float16'] if precision == 'fp16' else []
         chosen['enabled_precisions'] = ['float32', *half]
         return chosen
     if number < (2, 13):
