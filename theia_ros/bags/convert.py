@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from theia_ros.bags.write_bag import new_topics
 from theia_ros.bags.write_bag import write_bag
 from theia_ros.bags.write_shards import write_shards
 from theia_ros.encoder import Encoder
+from theia_ros.engine import Report
 from theia_ros.errors import BagError
 from theia_ros.errors import ParameterError
 from theia_ros.params import EncoderParams
@@ -96,14 +98,14 @@ class Request:
 
 def convert(
     request: Request,
-    open_encoder: Callable[[EncoderParams], Encoder],
+    stages: Callable[[], AbstractContextManager[Report]],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Make what is asked for, whole or not at all, and return what was done in plain values.
 
     Args:
         request: What is asked for.
-        open_encoder: Opens the encoder.
+        stages: Makes what is told of things that may take long, while it is open.
         say: Is told what people should know at once.
 
     Raises:
@@ -114,7 +116,10 @@ def convert(
         WeightsError: The model is missing or does not fit.
     """
     check_free(request.out, request.overwrite)
-    with Source(request.bag) as source:
+    with stages() as report:
+        report(f'looking into {request.bag}')
+        opened = Source(request.bag)
+    with opened as source:
         for note in source.notes:
             say(note)
         cameras = choose(source.connections, request.topics, request.cameras, request.node_name)
@@ -122,31 +127,24 @@ def convert(
         if request.format == BAG:
             check_topics(source, topics)
         selection = _selection(request, source, cameras)
-        with open_encoder(request.params) as encoder:
+        with stages() as report:
+            loaded = Encoder(request.params, report)
+        with loaded as encoder:
             check_tensors(encoder, request.tensors)
             if request.expect:
                 check_expected(encoder.provenance.recipe, request.expect)
             batch = request.batch or default_batch(encoder)
             job = _job(request, source, encoder, batch)
-            with Work(request.out, job, request.overwrite) as work, Journal(work.journal) as made:
-                maker = Maker(encoder, request.tensors, request.dtype, batch, say)
-                if made.next_index:
-                    say(f'going on after {made.next_index} pictures, from {work.journal.parent}')
-                total = _about(source, selection)
-                with _Progress(total, 'image') as progress:
-                    encode(source, selection, maker, made, progress.move, say)
-                told: dict[str, Any] = {
-                    'made_by': f'{MARK} {theia_ros.__version__}',
-                    'source': request.bag.name,
-                    'notes': source.notes,
-                    'digest': encoder.provenance.recipe.digest,
-                    'batch': batch,
-                    'cameras': summary(cameras, made),
-                }
-                if not encoded(told['cameras']):
-                    work.discard()
-                    raise BagError(why_nothing(str(request.bag), told['cameras']))
-                _write(request, source, selection, made, topics, encoder, work.result, told)
+            with Work(request.out, job, request.overwrite) as work:
+                with stages() as report:
+                    report(f'looking into {work.journal}')
+                    journal = Journal(work.journal)
+                with journal:
+                    told = _encode(request, source, selection, encoder, batch, journal, say)
+                    if not encoded(told['cameras']):
+                        work.discard()
+                        raise BagError(why_nothing(str(request.bag), told['cameras']))
+                    _write(request, source, selection, journal, topics, encoder, work.result, told)
                 work.finish()
     return told
 
@@ -189,6 +187,31 @@ def _selection(request: Request, source: Source, cameras: Mapping[str, Camera]) 
     )
     by_name = dict(zip(cameras, rates, strict=True))
     return Selection(cameras, start_ns, end_ns, request.every, by_name)
+
+
+def _encode(
+    request: Request,
+    source: Source,
+    selection: Selection,
+    encoder: Encoder,
+    batch: int,
+    journal: Journal,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Encode what the journal does not hold yet, and return what was done."""
+    if journal.next_index:
+        say(f'going on after {journal.next_index} pictures, from {journal.path.parent}')
+    maker = Maker(encoder, request.tensors, request.dtype, batch, say)
+    with _Progress(_about(source, selection), 'image') as progress:
+        encode(source, selection, maker, journal, progress.move, say)
+    return {
+        'made_by': f'{MARK} {theia_ros.__version__}',
+        'source': request.bag.name,
+        'notes': source.notes,
+        'digest': encoder.provenance.recipe.digest,
+        'batch': batch,
+        'cameras': summary(selection.cameras, journal),
+    }
 
 
 def _write(

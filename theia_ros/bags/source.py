@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mcap.exceptions import McapError
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
+from rosbags.rosbag2 import ReaderError
 
 from theia_ros.bags.cut_mcap import CutMcap
 from theia_ros.bags.cut_mcap import is_cut
@@ -203,4 +205,6 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _line(exc: Exception) -> str:
-    return ' '.join(str(exc).split()) or type(exc).__name__
+    """Return an error as one line, with its kind where it was not meant for people."""
+    kind = '' if isinstance(exc, (ReaderError, McapError)) else f'{type(exc).__name__}: '
+    return kind + ' '.join(str(exc).split())

@@ -58,7 +58,7 @@ def as_text(told: Mapping[str, Any], out: str, tensors: Sequence[str]) -> str:
 def why_nothing(bag: str, cameras: Mapping[str, Any]) -> str:
     """Return why there is no result."""
     if not any(camera['pictures'] for camera in cameras.values()):
-        return f'{bag} has no pictures of {", ".join(cameras)} in this time'
+        return f'{bag} has no pictures of {", ".join(cameras)} in the time asked for'
     each = (f'{name}: {reasons(camera["bad"]) or "none"}' for name, camera in cameras.items())
     return f'no picture of {bag} can be used, bad are {"; ".join(each)}'
 

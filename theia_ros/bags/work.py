@@ -26,6 +26,8 @@ def check_free(out: Path, overwrite: bool) -> None:
     Raises:
         BagError: It is there, or it could not be made.
     """
+    if out.name in ('', '..'):
+        raise BagError(f'{out} has no name of its own; name the folder that is to be made')
     if not out.parent.is_dir():
         raise BagError(f'{out}: folder {out.parent} does not exist')
     if not os.path.lexists(out):

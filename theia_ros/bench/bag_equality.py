@@ -6,13 +6,14 @@ python -m theia_ros.bench.bag_equality --json docs/results/bag-equality-cpu.json
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
@@ -42,72 +43,68 @@ _AVX2 = {
 
 
 @dataclass(frozen=True)
-class Condition:
-    """How pictures are encoded.
+class Place:
+    """A process in which pictures are encoded one at a time, with an engine that it builds anew.
 
     Attributes:
         name: For tables.
-        batch: Pictures of one pass, as of `theia-ros bag --batch`.
-        reverse: Whether the last picture comes first, so that each has other neighbours.
-        fresh: Whether the engine is built anew.
-        cores: That the process may use; 0 is all.
-        environment: Variables of the process.
+        cores: That it may use; 0 is all.
+        environment: Its variables.
     """
 
     name: str
-    batch: int = 1
-    reverse: bool = False
-    fresh: bool = False
     cores: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-CONDITIONS = (
-    Condition('again'),
-    Condition('engine built anew', fresh=True),
-    Condition('1 core', cores=1, fresh=True),
-    Condition('without AVX-512', environment=_AVX2, fresh=True),
-    Condition('batch 2', 2),
-    Condition('batch 4', 4),
-    Condition('batch 8', 8),
+PLACES = (
+    Place('another process and a new engine'),
+    Place('1 core', cores=1),
+    Place('a CPU without AVX-512', environment=_AVX2),
 )
-"""Each is compared with batches of one, and each in a process of its own."""
+"""Where features may differ from those of a batch of one, made here."""
 
-NEIGHBOURS = Condition('batch 8, other neighbours', 8, reverse=True)
-"""Compared with batches of eight."""
+BATCHES = (2, 4, 8)
+"""Sizes whose features may differ from those of a batch of one."""
+
+_FILES = ('1', *map(str, BATCHES), 'reversed')
 
 
-def measure(model: str, pictures: int, backends: tuple[str, ...]) -> dict[str, Any]:
-    """Return what is equal and what is not, for every backend and precision that opens here.
+def measure(
+    model: str, pictures: int, backends: Sequence[str], precisions: Sequence[str]
+) -> dict[str, Any]:
+    """Return what is equal and what is not, for every engine that opens here.
 
     Args:
         model: Name or folder of the model.
         pictures: That are compared, a multiple of eight so that no batch is filled up.
-        backends: That are asked for.
+        backends: That are asked for, the reference first.
+        precisions: The same.
     """
     found: dict[str, Any] = {}
     truth: tuple[str, NDArray[Any]] | None = None
-    for params in _all_params(model, backends):
+    for backend, precision in itertools.product(backends, precisions):
+        params = EncoderParams(model=model, backend=backend, precision=precision)
+        name = f'{backend} {precision}'
         try:
-            alone = _encode(params, Condition('batch 1'), pictures)
+            here = _encode(params, Place('here'), pictures, _FILES, fresh=False)
         except EngineError as exc:
-            _say(f'{params.backend} {params.precision}: {exc}')
+            _say(f'{name}: {exc}')
             continue
-        name = f'{params.backend} {params.precision}'
+        alone = here['1']
         truth = truth or (name, alone)
         rows: dict[str, dict[str, Any]] = {truth[0]: compare(truth[1], alone)}
-        eight = alone
-        for condition in CONDITIONS:
+        for size in BATCHES:
+            rows[f'batches of {size}'] = compare(alone, here[str(size)])
+        rows['other pictures in batches of 8'] = compare(here['8'], here['reversed'])
+        for place in PLACES:
             try:
-                other = _encode(params, condition, pictures)
+                there = _encode(params, place, pictures, ('1',), fresh=True)
+                rows[place.name] = compare(alone, there['1'])
             except EngineError as exc:
-                rows[condition.name] = {'not_available': str(exc)}
-                continue
-            rows[condition.name] = compare(alone, other)
-            eight = other  # the last one
-        rows[NEIGHBOURS.name] = compare(eight, _encode(params, NEIGHBOURS, pictures))
-        for condition_name, row in rows.items():
-            _say(f'{name}, {condition_name}: {json.dumps(row)}')
+                rows[place.name] = {'not_available': str(exc)}
+        for row_name, row in rows.items():
+            _say(f'{name}, {row_name}: {row}')
         found[name] = rows
     return {
         **machine.describe(),
@@ -133,43 +130,35 @@ def compare(a: NDArray[Any], b: NDArray[Any]) -> dict[str, float | int]:
     }
 
 
-def _all_params(model: str, backends: tuple[str, ...]) -> Iterator[EncoderParams]:
-    """Give what opens each engine, the reference first."""
-    for backend in backends:
-        for precision in PRECISIONS:
-            yield EncoderParams(model=model, backend=backend, precision=precision)
-
-
-def _encode(params: EncoderParams, condition: Condition, pictures: int) -> NDArray[Any]:
-    """Encode in a process of its own.
+def _encode(
+    params: EncoderParams, place: Place, pictures: int, files: Sequence[str], *, fresh: bool
+) -> dict[str, NDArray[Any]]:
+    """Encode in a process of its own, in batches of each size that `files` names.
 
     Raises:
         EngineError: It cannot.
     """
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        out = f'{folder}/features.npy'
-        if condition.fresh:
+        if fresh:
             params = replace(params, engine_cache=f'{folder}/engines')
         task = {
             'params': asdict(params),
-            'batch': condition.batch,
-            'reverse': condition.reverse,
             'pictures': pictures,
-            'cores': cores[: condition.cores or None],
-            'out': out,
+            'cores': cores[: place.cores or None],
+            'files': files,
+            'folder': folder,
         }
         done = subprocess.run(
             [sys.executable, '-m', 'theia_ros.bench.bag_equality', '--task', json.dumps(task)],
             capture_output=True,
             text=True,
-            env={**os.environ, **condition.environment},
+            env={**os.environ, **place.environment},
         )
         if done.returncode:
             said = done.stderr.strip().splitlines() or ['nothing']
             raise EngineError(said[-1].removeprefix('theia_ros.errors.EngineError: '))
-        features: NDArray[Any] = np.load(out)
-        return features
+        return {name: np.load(f'{folder}/{name}.npy') for name in files}
 
 
 def _task(task: Mapping[str, Any]) -> None:
@@ -183,16 +172,18 @@ def _task(task: Mapping[str, Any]) -> None:
     from theia_ros.encoder import Encoder
     from theia_ros.errors import FrameError
 
-    order = -1 if task['reverse'] else 1
-    frames = make_frames(task['pictures'], IMAGE_HW)[::order]
-    found = []
+    frames = make_frames(task['pictures'], IMAGE_HW)
     with Encoder(make(EncoderParams, task['params'])) as encoder:
-        maker = Maker(encoder, ['theia'], 'float32', task['batch'], _say)
-        for start in range(0, len(frames), task['batch']):
-            for made in maker.make(frames[start : start + task['batch']]):
-                assert not isinstance(made, FrameError)
-                found.append(tokens_from_message(features_from_bytes(made[0])))
-    np.save(task['out'], np.stack(found[::order]))
+        for name in task['files']:
+            order = -1 if name == 'reversed' else 1
+            size = 8 if name == 'reversed' else int(name)
+            maker = Maker(encoder, ['theia'], 'float32', size, _say)
+            found = []
+            for start in range(0, len(frames), size):
+                for made in maker.make(frames[::order][start : start + size]):
+                    assert not isinstance(made, FrameError)
+                    found.append(tokens_from_message(features_from_bytes(made[0])))
+            np.save(f'{task["folder"]}/{name}.npy', np.stack(found[::order]))
 
 
 def _say(text: str) -> None:
@@ -205,6 +196,7 @@ def _main() -> None:
     parser.add_argument('--model', default='demo-dinov2-small')
     parser.add_argument('--pictures', type=int, default=16)
     parser.add_argument('--backends', nargs='+', default=BACKENDS, choices=choices('backend'))
+    parser.add_argument('--precisions', nargs='+', default=PRECISIONS, choices=PRECISIONS)
     parser.add_argument('--task', type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.task:
@@ -212,7 +204,8 @@ def _main() -> None:
         return
     # The reference first: others are compared with it.
     backends = sorted(args.backends, key=lambda name: name != 'torch')
-    text = json.dumps(measure(args.model, args.pictures, tuple(backends)), indent=1) + '\n'
+    figures = measure(args.model, args.pictures, backends, args.precisions)
+    text = json.dumps(figures, indent=1) + '\n'
     if args.json:
         args.json.write_text(text)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -158,12 +159,6 @@ def run(args: argparse.Namespace) -> int:
         if exc.name not in ('rosbags', 'mcap'):
             raise
         raise ParameterError(f'{exc.name} is missing; run: pip install rosbags mcap') from exc
-    from theia_ros.encoder import Encoder
-
-    def open_encoder(params: EncoderParams) -> Encoder:
-        with Stages() as report:
-            return Encoder(params, report)
-
     request = Request(
         bag=args.bag,
         out=args.out,
@@ -185,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
         shard_bytes=round(args.shard_mb * 1e6),
         overwrite=args.overwrite,
     )
-    told = convert(request, open_encoder, _say)
+    told = convert(request, Stages, _say)
     print(as_text(told, str(args.out), tensors))
     return 0
 
@@ -205,7 +200,7 @@ def _check(args: argparse.Namespace, tensors: tuple[str, ...]) -> None:
     start, end = args.start or 0.0, args.end
     if not start >= 0 or (end is not None and not end > start):
         raise ParameterError(f'--start {start:g} and --end {end} leave nothing between them')
-    if not args.node_name.startswith('/') or args.node_name.endswith('/'):
+    if not re.fullmatch(r'(/[A-Za-z_]\w*)+', args.node_name, re.ASCII):
         raise ParameterError(f'--node-name is {args.node_name}; use one such as /theia')
     out, bag = args.out.resolve(), args.bag.resolve()
     if out == bag or out in bag.parents or bag in out.parents:

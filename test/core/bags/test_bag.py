@@ -497,7 +497,9 @@ def test_bags_that_cannot_be_used_are_refused_in_one_line(
         assert line.count('\n') == 0, line
 
 
-def test_mistakes_are_one_line(stereo: Path, tmp_path: Path, out: Path, capsys) -> None:
+def test_mistakes_are_one_line(
+    stereo: Path, tmp_path: Path, out: Path, monkeypatch, capsys
+) -> None:
     for arguments, expected in (
         (['--topics', '/imu'], 'topic /imu has type sensor_msgs/msg/Imu; expected Image or Comp'),
         (['--topics', '/rear'], 'topic /rear is absent; with pictures: /front/image_raw, /wrist'),
@@ -516,16 +518,21 @@ def test_mistakes_are_one_line(stereo: Path, tmp_path: Path, out: Path, capsys) 
         (['--max-rate-hz', -1], 'max_rate_hz is -1.0; use 0.0 to 1000.0'),
         (['--start', 3, '--end', 2], '--start 3 and --end 2.0 leave nothing between them'),
         (['--start', 'nan'], '--start nan'),
-        (['--start', 100], 'has no pictures of front, wrist in this time'),
+        (['--start', 100], 'has no pictures of front, wrist in the time asked for'),
         (['--shard-mb', 0], '--shard-mb is 0.0; use more than 0'),
         (['--node-name', 'theia'], '--node-name is theia; use one such as /theia'),
         (['--node-name', '/'], '--node-name is /; use one such as /theia'),
+        (['--node-name', '/a b'], '--node-name is /a b; use one such as /theia'),
         (['--expect', 'abc'], "--expect is 'abc'; expected a digest"),
     ):
         assert expected in refused(capsys, stereo, out, *arguments)
     nowhere = tmp_path / 'nowhere' / 'out'
     assert bag(stereo, nowhere) == 2
     assert f'folder {nowhere.parent} does not exist' in capsys.readouterr().err
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    assert bag(stereo, Path()) == 2
+    assert 'has no name of its own' in capsys.readouterr().err
     for wrong in (stereo, stereo / 'out', stereo.parent):
         assert bag(stereo, wrong) == 2
         assert 'lie in one another' in capsys.readouterr().err
