@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ _IMAGE_TOPIC = '/camera/image_raw'
 _BELOW = re.compile('^/theia(_cloud)?/camera/')
 _NAME = re.compile(r'^camera\b')
 """What the file calls the things that differ from camera to camera."""
-_NEEDS = {'depth': 'depth_anything', 'cloud': 'depth_anything', 'segmentation': 'sam'}
-"""Teacher that a display needs, by the last word of its name; the others every model can serve."""
+_DEPTH, _THINGS = {'depth_anything', 'depth'}, {'sam', 'classes'}
+_NEEDS = {'depth': _DEPTH, 'cloud': _DEPTH, 'segmentation': _THINGS}
+"""Heads of which a display needs one, by the last word of its name; the others need none."""
 _PICTURE = 'rviz_default_plugins/Image'
 _PANEL_WIDTH_PX = 300
 
@@ -64,17 +66,13 @@ def config_for(
     """
     config = copy.deepcopy(dict(template))
     manager, geometry = config['Visualization Manager'], config['Window Geometry']
-    teachers = MODELS[model].teachers if model in MODELS else _NEEDS.values()
+    heads = set(MODELS[model].teachers) if model in MODELS else _DEPTH | _THINGS
     shown = []
     for group in manager['Displays']:
         if not _NAME.match(group['Name']):
             shown.append(group)
             continue
-        group['Displays'] = [
-            display
-            for display in group['Displays']
-            if _NEEDS.get(display['Name'].split()[-1]) in (None, *teachers)
-        ]
+        group['Displays'] = [d for d in group['Displays'] if _can_show(d, heads)]
         shown += [_renamed(group, node, *camera) for camera in cameras.items()]
     manager['Displays'] = shown
     geometry['QMainWindow State'] = window_state(config)
@@ -172,6 +170,12 @@ def _span(at_px: int, length_px: int) -> bytes:
 def _text(text: str) -> bytes:
     data = text.encode('utf-16-be')
     return struct.pack('>i', len(data)) + data
+
+
+def _can_show(display: Mapping[str, Any], heads: Set[str]) -> bool:
+    """Tell whether a model with these heads serves a display."""
+    needed = _NEEDS.get(display['Name'].split()[-1])
+    return needed is None or bool(needed & heads)
 
 
 def _renamed(tree: Any, node: str, camera: str, image_topic: str) -> Any:
