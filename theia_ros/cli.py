@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 
 import theia_ros
-from theia_ros.commands import COMMANDS
 from theia_ros.errors import TheiaRosError
 
 
@@ -16,6 +15,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A user's mistake gives status 2 and one line on the error stream.
     """
+    if sys.version_info < (3, 9):  # noqa: UP036 (which could not even read the commands)
+        found = '.'.join(map(str, sys.version_info[:3]))
+        sys.stderr.write(f'theia-ros: expected Python 3.10 or newer, found {found}\n')
+        return 2
+    from theia_ros.commands import COMMANDS
+
     parser = argparse.ArgumentParser(prog='theia-ros', description='Theia features for robots.')
     parser.add_argument('--version', action='version', version=theia_ros.__version__)
     verbs = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')

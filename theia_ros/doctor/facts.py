@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.metadata
 import os
 import shutil
@@ -22,6 +23,7 @@ from theia_ros.params import EncoderParams
 from theia_ros.params import make
 from theia_ros.params import NodeParams
 
+_ROOT = Path(__file__).resolve().parents[2]
 _OF_ENCODER = tuple(EncoderParams.__dataclass_fields__)
 
 
@@ -70,10 +72,13 @@ class Facts:
 
     @cached_property
     def requirements(self) -> list[str]:
-        """What this package asks of others, such as `numpy<3,>=1.21.5`; empty if it is unknown."""
+        """What this package asks of others, such as `numpy<3,>=1.21.5`; empty if unknown."""
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.requires('theia_ros') or []
-        return []
+        # Run from its folder, without being installed.
+        config = configparser.ConfigParser()
+        config.read(_ROOT / 'setup.cfg')
+        return config.get('options', 'install_requires', fallback='').split('\n')[1:]
 
     def installed(self, name: str) -> str:
         """Return the version of a package of the index; empty if it is not installed."""

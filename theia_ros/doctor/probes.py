@@ -44,12 +44,12 @@ def module(task: Mapping[str, Any]) -> Answer:
 
 def cv_bridge(task: Mapping[str, Any]) -> Answer:
     """Let cv_bridge make a colour of a Bayer image, for which it needs its compiled half."""
+    bridge = importlib.import_module('cv_bridge').CvBridge()  # first: it is what may be missing
     import numpy as np
-    from cv_bridge import CvBridge
     from sensor_msgs.msg import Image
 
     image = Image(height=4, width=4, step=4, encoding='bayer_rggb8', data=bytes(range(16)))
-    rgb = CvBridge().imgmsg_to_cv2(image, 'rgb8')
+    rgb = bridge.imgmsg_to_cv2(image, 'rgb8')
     if rgb.shape != (4, 4, 3):
         raise ValueError(f'it made {rgb.shape} of an image of 4x4')
     return {'numpy': np.__version__}

@@ -37,9 +37,9 @@ def version(facts: Facts) -> Iterator[Finding]:
 
 def packages(facts: Facts) -> Iterator[Finding]:
     """Compare what is installed with what theia_ros asks for."""
-    rules = [rule for rule in facts.requirements if 'extra ==' not in rule]
+    rules = [rule for rule in facts.requirements if rule and 'extra ==' not in rule]
     if not rules:
-        yield ok('packages', 'not compared: theia_ros runs without being installed')
+        yield ok('packages', 'not compared: theia_ros is not installed by pip or colcon')
         return
     good = []
     for rule in rules:
