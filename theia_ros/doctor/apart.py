@@ -63,8 +63,8 @@ def ask(
         environ: Its variables; by default those of this process.
     """
     command = [sys.executable, '-m', 'theia_ros.doctor.probes', probe, json.dumps(arguments or {})]
-    with tempfile.TemporaryFile() as errors:
-        try:
+    try:
+        with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -75,24 +75,15 @@ def ask(
                 env=_with_us(os.environ if environ is None else environ),
                 start_new_session=True,  # so that it can be ended with all that it started
             )
-        except OSError as exc:
-            return Outcome(failure=f'no process can be started: {exc.strerror}')
-        late = threading.Event()
-        watch = threading.Timer(patience_s or 0, _give_up, (process, late))
-        if patience_s:
-            watch.start()
-        try:
-            answer = _listen(process, report)
-            code = process.wait()
-        finally:
-            watch.cancel()
-            _end(process)
-        errors.seek(max(0, errors.seek(0, os.SEEK_END) - _MOST_SAID))
-        said = errors.read().decode(errors='replace')
+            answer, code, late = _wait(process, patience_s, report)
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - _MOST_SAID))
+            said = errors.read().decode(errors='replace')
+    except OSError as exc:
+        return Outcome(failure=f'no process can be started: {exc}')
     if answer is not None:  # whatever became of the process after that
         failure = answer.get('failure', '')
         return Outcome({} if failure else answer, failure, said)
-    if late.is_set():
+    if late:
         return Outcome(failure=f'it gave no answer within {patience_s:.0f} s', said=said)
     if code < 0:
         return Outcome(failure=f'it crashed with {_signal_name(-code)}', said=said)
@@ -104,6 +95,24 @@ def _with_us(environ: Mapping[str, str]) -> dict[str, str]:
     path = [environ['PYTHONPATH']] if environ.get('PYTHONPATH') else []
     # Last: whatever the user has put first on the path stays there.
     return {**environ, 'PYTHONPATH': os.pathsep.join([*path, str(_ROOT)])}
+
+
+def _wait(
+    process: subprocess.Popen[str],
+    patience_s: float | None,
+    report: Callable[[str], None] | None,
+) -> tuple[dict[str, Any] | None, int, bool]:
+    """Wait for a probe; return its answer, its status, and whether patience was over."""
+    late = threading.Event()
+    watch = threading.Timer(patience_s or 0, _give_up, (process, late))
+    if patience_s:
+        watch.start()
+    try:
+        answer = _listen(process, report)
+        return answer, process.wait(), late.is_set()
+    finally:
+        watch.cancel()
+        _end(process)
 
 
 def _listen(

@@ -93,3 +93,10 @@ def test_the_users_own_packages_come_first(tmp_path: Path) -> None:
 
 def test_an_unknown_probe_is_a_failure_like_any_other() -> None:
     assert ask('nothing').failure == "KeyError: 'nothing'"
+
+
+def test_no_process_at_all_is_a_failure_like_any_other(monkeypatch) -> None:
+    monkeypatch.setattr('sys.executable', '/no/such/python')
+    outcome = ask('module', {'name': 'json'})
+    assert outcome.failure.startswith('no process can be started: ')
+    assert '/no/such/python' in outcome.failure
