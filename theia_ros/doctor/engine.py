@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from theia_ros.doctor import model
@@ -14,8 +15,6 @@ from theia_ros.doctor.finding import error
 from theia_ros.doctor.finding import Finding
 from theia_ros.doctor.finding import ok
 from theia_ros.doctor.finding import warning
-
-_FELL_BACK = 'fell back to'
 
 
 def openvino(facts: Facts) -> Iterator[Finding]:
@@ -72,7 +71,6 @@ def parity(facts: Facts) -> Iterator[Finding]:
         return
     answer = facts.engine.answer
     figures: Mapping[str, Mapping[str, Any]] = answer['parity']
-    bad = [name for name, f in figures.items() if not f['good']]
     if answer['refused']:
         wrong = re.sub(r';[^;]*$', '', answer['refused'])
         found = 'opened and compared, and refused by the node'
@@ -82,9 +80,8 @@ def parity(facts: Facts) -> Iterator[Finding]:
             f'{answer["backend"]} {answer["precision"]} on {answer["device"]}, opened in '
             f'{answer["open_s"]:.1f} s'
         )
-        fell = next((note for note in answer['notes'] if note.startswith(_FELL_BACK)), '')
-        if fell:
-            yield warning('engine', found, fell, *_anew(facts))
+        if answer['fell_back']:
+            yield warning('engine', found, answer['fell_back'], *_anew(facts))
         else:
             yield ok('engine', found)
     if not figures:
@@ -96,7 +93,7 @@ def parity(facts: Facts) -> Iterator[Finding]:
             f'cosine {f["cosine"]:.7f} (at least {f["cosine_limit"]}), largest error '
             f'{f["max_abs_error"]:.2g} (at most {f["error_limit"]:.2g})'
         )
-        if name in bad:
+        if not f['good']:
             yield error(f'parity {name}', line, 'too far from the float32 reference', **f)
         else:
             yield ok(f'parity {name}', line, **f)
@@ -104,12 +101,13 @@ def parity(facts: Facts) -> Iterator[Finding]:
 
 def _other_engines(facts: Facts) -> tuple[str, ...]:
     """Return commands that try another engine."""
-    return (f'theia-ros doctor --model {facts.params.model} --backend torch --precision fp32',)
+    model = quote(facts.params.model)
+    return (f'theia-ros doctor --model {model} --backend torch --precision fp32',)
 
 
 def _anew(facts: Facts) -> tuple[str, ...]:
     """Return the command that builds stored engines anew."""
     return (
-        f'rm {storage.engines(facts)}/*.engine && theia-ros build-engine --model '
-        f'{facts.params.model} --backend {facts.params.backend}',
+        f'rm {quote(str(storage.engines(facts)))}/*.engine && theia-ros build-engine --model '
+        f'{quote(facts.params.model)} --backend {facts.params.backend}',
     )

@@ -263,6 +263,7 @@ def engine(task: Mapping[str, Any]) -> Answer:
     from theia_ros.encoder import Encoder
     from theia_ros.params import EncoderParams
     from theia_ros.params import make
+    from theia_ros.parity import FELL_BACK
 
     def report(stage: str) -> None:
         _say({'stage': stage})
@@ -280,8 +281,7 @@ def engine(task: Mapping[str, Any]) -> Answer:
             'backend': made.recipe.backend,
             'precision': made.recipe.precision,
             'device': made.device,
-            'notes': list(made.notes),
-            'maps': list(encoder.maps),
+            'fell_back': next((n for n in made.notes if n.startswith(FELL_BACK)), ''),
             'open_s': time.monotonic() - started,
         }
 

@@ -43,19 +43,18 @@ def packages(facts: Facts) -> Iterator[Finding]:
         return
     good = []
     for rule in rules:
-        name, found = _NAME.match(rule), ''
-        assert name
-        found = facts.installed(name[0])
+        name = _NAME.findall(rule)[0]
+        found = facts.installed(name)
         limits = ','.join(f'{sign}{number}' for sign, number in sorted(_RULE.findall(rule))[::-1])
-        cure = f"python3 -m pip install '{name[0]}{limits}'"
+        cure = f"python3 -m pip install '{name}{limits}'"
         if found and fits(found, rule):
-            good.append(f'{name[0]} {found}')
+            good.append(f'{name} {found}')
         elif found:
-            yield warning(name[0], found, f'theia_ros was tried with {limits} only', cure)
-        elif name[0] in _NOT_FOR_THE_NODE:
-            yield warning(name[0], 'not installed', 'the commands of theia-ros need it', cure)
+            yield warning(name, found, f'theia_ros was tried with {limits} only', cure)
+        elif name in _NOT_FOR_THE_NODE:
+            yield warning(name, 'not installed', 'the commands of theia-ros need it', cure)
         else:
-            yield error(name[0], 'not installed', 'the node needs it', cure)
+            yield error(name, 'not installed', 'the node needs it', cure)
     if good:
         yield ok('packages', ', '.join(good))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from theia_ros.catalog import cache_folder
 from theia_ros.doctor.facts import Facts
@@ -37,12 +38,18 @@ def cache(facts: Facts) -> Iterator[Finding]:
         free = facts.disk_usage(there).free
     except OSError as exc:
         wrong = f'it cannot be written ({exc.strerror}): engines are built again at every start'
-        yield warning('cache', str(folder), wrong, cure, f'df -h {there}; ls -ld {there}')
+        yield warning(
+            'cache',
+            str(folder),
+            wrong,
+            cure,
+            f'df -h {quote(str(there))}; ls -ld {quote(str(there))}',
+        )
         return
     made = '' if folder.exists() else ', not made yet'
     found = f'{folder}{made}, {free / 1e9:.1f} GB free'
     if free < LEAST_FREE_BYTES:
         wrong = f'a large model and its engines take {LEAST_FREE_BYTES / 1e9:.0f} GB'
-        yield warning('cache', found, wrong, f'rm -r {folder}', cure)
+        yield warning('cache', found, wrong, f'rm -r {quote(str(folder))}', cure)
     else:
         yield ok('cache', found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from xml.etree import ElementTree
 
 from theia_ros.doctor.facts import Facts
@@ -92,7 +93,11 @@ def _profile(facts: Facts) -> str:
     places = [prefix / 'share' / 'theia_ros' / here for prefix in prefixes]
     places.append(Path(__file__).resolve().parents[2] / here)
     found = next((path for path in places if path.is_file()), None)
-    return str(found or '$(ros2 pkg prefix theia_ros)/share/theia_ros/config/fastdds.xml')
+    return (
+        quote(str(found))
+        if found
+        else '$(ros2 pkg prefix theia_ros)/share/theia_ros/config/fastdds.xml'
+    )
 
 
 def images(facts: Facts) -> Iterator[Finding]:

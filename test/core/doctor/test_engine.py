@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,7 @@ OPENED = {
     'backend': 'openvino',
     'precision': 'fp32',
     'device': 'cpu (2 threads)',
-    'notes': [],
-    'maps': [],
+    'fell_back': '',
     'open_s': 1.06,
 }
 
@@ -88,7 +88,7 @@ def test_an_engine_that_is_refused(made, tmp_path: Path) -> None:
 
 def test_a_fall_back_is_a_warning(made) -> None:
     note = 'fell back to torch fp32, which is slow: parity: clip differs'
-    opened, _ = engine.parity(made({**OPENED, 'notes': ['backend auto chose x', note]}))
+    opened, _ = engine.parity(made({**OPENED, 'fell_back': note}))
     assert (opened.level, opened.wrong) == (Level.WARNING, note)
 
 
@@ -134,3 +134,12 @@ def test_openvino(torch, openvino, level, text, made) -> None:
 
 def test_openvino_is_not_looked_at_beside_a_gpu(made) -> None:
     assert list(engine.openvino(made(answers={'torch': with_gpu()}))) == []
+
+
+def test_cures_can_be_pasted_whatever_a_folder_is_called(made, tmp_path: Path) -> None:
+    strange = tmp_path / "a model's"
+    strange.mkdir()
+    facts = made(failed('it crashed with SIGSEGV'), given={'model': str(strange)})
+    (finding,) = engine.parity(facts)
+    words = shlex.split(finding.cures[0])
+    assert words[words.index('--model') + 1] == str(strange)
