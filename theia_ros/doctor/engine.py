@@ -101,8 +101,8 @@ def parity(facts: Facts) -> Iterator[Finding]:
 
 def _other_engines(facts: Facts) -> tuple[str, ...]:
     """Return commands that try another engine."""
-    model = quote(facts.params.model)
-    return (f'theia-ros doctor --model {model} --backend torch --precision fp32',)
+    quoted = quote(facts.params.model)
+    return (f'theia-ros doctor --model {quoted} --backend torch --precision fp32',)
 
 
 def _anew(facts: Facts) -> tuple[str, ...]:
