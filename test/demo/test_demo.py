@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import synthetic
+from helpers.viewer import Browser
 from PIL import Image
 
 pytestmark = pytest.mark.needs_ros
@@ -140,6 +142,37 @@ def test_demo_shows_the_camera_beside_its_maps(start, model):
     assert shown[0][:, : width // 2].std() > 20  # the camera
     assert shown[0][:, width // 2 :].std() > 20  # its view
     assert not list(demo.output.glob('*.part*'))
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_live_maps_are_shown_until_it_is_ended(start, model, number):
+    demo = start('--view', '0', '--model', str(model))
+    url = demo.until(lambda: re.search(r'http://127\.0\.0\.1:\d+/', demo.said), 'the page')[0]
+
+    with contextlib.closing(Browser(url)) as browser:
+        panes = demo.until(lambda: browser.panes('/theia'), 'the panes')
+        assert list(panes) == ['Camera', 'PCA', 'Feature norm']
+        browser.show(*panes.values())
+        demo.until(lambda: set(browser.pictures) == set(panes.values()), 'a picture of each')
+        demo.process.send_signal(number)
+        assert demo.wait() == 0, demo.said
+
+    assert 'Traceback' not in demo.said
+    assert demo.family() == {}
+    assert not (demo.output / 'panel.mp4').exists()
+
+
+def test_view_that_cannot_start_ends_the_demo(start, model):
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        demo = start('--view', str(taken.getsockname()[1]), '--model', str(model))
+
+        assert demo.wait() == 2
+    first, last = demo.lines
+    assert 'choose another with --port' in first
+    assert last == 'scripts/demo: the view ended'
+    assert demo.family() == {}
 
 
 def test_video_of_the_user_is_played(start, model, tmp_path):
