@@ -40,6 +40,8 @@ from theia_ros.errors import StaleError
 from theia_ros.nodes import qos
 
 _DEPTH = 10
+_DEPTH_FOLLOWED = 100
+"""A tenth of a second of joint states at 1 kHz, should the thread be busy as long."""
 _WAKE_S = 0.5
 _numbers = itertools.count(1)
 
@@ -130,7 +132,7 @@ class FeatureSubscriber:
         *,
         name: str = '',
         max_gap_s: float | None = None,
-        profile: QoSProfile | int = _DEPTH,
+        profile: QoSProfile | int = _DEPTH_FOLLOWED,
     ) -> None:
         """Align another topic with the features: each instant gets the newest value before it.
 

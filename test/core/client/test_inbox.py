@@ -510,7 +510,9 @@ def messages(draw):
 
 
 # No limits of time: a busy machine is no fault.
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(st.lists(messages(), max_size=4), st.sampled_from([None, TRAINED]))
 def test_whatever_comes_the_policy_gets_an_observation_or_a_reason(sent, trained_with) -> None:
     inbox = Inbox('front', Window(steps=2, gaps='mask'), trained_with=trained_with)
