@@ -5,6 +5,7 @@ file. To remap topics, include this file in a group with `SetRemap`.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import fields
 from typing import List  # noqa: UP035 (launch_ros of Humble knows no list[str])
 
@@ -19,7 +20,10 @@ from launch.substitutions import LaunchConfiguration
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackagePrefix
 from launch_ros.substitutions import FindPackageShare
+from launch_ros.utilities import make_namespace_absolute
+from launch_ros.utilities import prefix_namespace
 
 from theia_ros.params import NodeParams
 from theia_ros.rviz import write_config
@@ -74,7 +78,7 @@ def generate_launch_description() -> LaunchDescription:
                 for name in OVERRIDES
             ),
             *_transport(),
-            OpaqueFunction(function=_encoder),
+            OpaqueFunction(function=_nodes),
         ]
     )
 
@@ -98,7 +102,7 @@ def _transport() -> list[SetEnvironmentVariable]:
     return [SetEnvironmentVariable(name, profile)]
 
 
-def _encoder(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+def _nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
@@ -116,15 +120,16 @@ def _encoder(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         parameters=[value('params_file'), overrides],
         arguments=['--ros-args', '--log-level', value('log_level')],
     )
-    shown = IfCondition(LaunchConfiguration('rviz'))
-    return [encoder, OpaqueFunction(function=_rviz, args=[encoder], condition=shown)]
+    # All of it before the node runs: an error later would end the launch and not the node.
+    shown = IfCondition(LaunchConfiguration('rviz')).evaluate(context)
+    return [encoder, *(_rviz(context, value) if shown else [])]
 
 
-def _rviz(context: LaunchContext, encoder: Node) -> list[LaunchDescriptionEntity]:
-    def value(name: str) -> str:
-        return LaunchConfiguration(name).perform(context)
-
-    node = encoder.node_name  # with every namespace around it
+def _rviz(context: LaunchContext, value: Callable[[str], str]) -> list[Node]:
+    FindPackagePrefix('rviz2').perform(context)
+    around = context.launch_configurations.get('ros_namespace')
+    namespace = make_namespace_absolute(prefix_namespace(around, value('namespace')))
+    node = prefix_namespace(namespace, value('name'))
     overrides = {name: value(name) for name in ('model', 'cameras', 'image_topics')}
     config = write_config(SHARE.perform(context), node, value('params_file'), overrides)
     return [

@@ -52,8 +52,15 @@ class FindPackageShare(Remembered):
         return str(ROOT)
 
 
+class FindPackagePrefix(Remembered):
+    def perform(self, context):
+        if self.given[0] not in context.packages:
+            raise LookupError(f'package {self.given[0]!r} not found')
+
+
 class IfCondition(Remembered):
-    pass
+    def evaluate(self, context):
+        return self.given[0].perform(context) == 'true'
 
 
 class IncludeLaunchDescription(Remembered):
@@ -61,14 +68,11 @@ class IncludeLaunchDescription(Remembered):
 
 
 class Node(Remembered):
-    @property
-    def node_name(self):
-        return f'/pushed/{self.named["name"]}'
+    pass
 
 
 class OpaqueFunction(Remembered):
-    def run(self, context):
-        return self.named['function'](context, *self.named.get('args', ()))
+    pass
 
 
 class PathJoinSubstitution(Remembered):
@@ -97,12 +101,27 @@ class LaunchDescription:
 
 class LaunchConfiguration(Remembered):
     def perform(self, context):
-        return context[self.given[0]]
+        return context.launch_configurations[self.given[0]]
+
+
+class LaunchContext:
+    packages = ('rviz2',)
+
+    def __init__(self, configurations):
+        self.launch_configurations = configurations
+
+
+def prefix_namespace(base, ns):
+    return ns if not base or ns.startswith('/') else f'{base.rstrip("/")}/{ns}'.rstrip('/')
+
+
+def make_namespace_absolute(ns):
+    return ns if ns.startswith('/') else f'/{ns}'
 
 
 STAND_INS = {
     'launch': {
-        'LaunchContext': dict,
+        'LaunchContext': LaunchContext,
         'LaunchDescription': LaunchDescription,
         'LaunchDescriptionEntity': object,
     },
@@ -123,7 +142,14 @@ STAND_INS = {
     'launch_ros': {},
     'launch_ros.actions': {'Node': Node},
     'launch_ros.parameter_descriptions': {'ParameterValue': ParameterValue},
-    'launch_ros.substitutions': {'FindPackageShare': FindPackageShare},
+    'launch_ros.substitutions': {
+        'FindPackagePrefix': FindPackagePrefix,
+        'FindPackageShare': FindPackageShare,
+    },
+    'launch_ros.utilities': {
+        'make_namespace_absolute': make_namespace_absolute,
+        'prefix_namespace': prefix_namespace,
+    },
 }
 SHARE = FindPackageShare('theia_ros')
 
@@ -156,16 +182,18 @@ def override(name, kind):
 
 
 def started(description, **arguments):
-    """Return the node, and what starts rviz, when these arguments are given."""
+    """Return what is started when these arguments are given: the node, and what rviz needs."""
     (action,) = description.of(OpaqueFunction)
-    context = {**defaults(description), 'params_file': 'p', **arguments}
-    node, rviz = action.run(context)
-    return node, rviz, context
+    given = {**defaults(description), 'params_file': 'p', **arguments}
+    node, *others = action.named['function'](LaunchContext(given))
+    return node.named, [other.named for other in others]
 
 
 def node_with(description, **arguments):
     """Return what the node is started with when these arguments are given."""
-    return started(description, **arguments)[0].named
+    node, others = started(description, **arguments)
+    assert others == []
+    return node
 
 
 @pytest.mark.parametrize('file', [LAUNCH_FILE, DEMO_FILE], ids=lambda file: file.name)
@@ -238,12 +266,17 @@ def test_overrides_are_parameters(load):
 def test_rviz_shows_every_camera_of_the_node(load, tmp_path):
     file = tmp_path / 'mine.yaml'
     file.write_text('/**: {ros__parameters: {cameras: [left], image_topics: [left/image]}}')
-    node, rviz, context = started(load(), params_file=str(file), name='eyes', rviz_frame='world')
+    node, (cloud, window) = started(
+        load(),
+        params_file=str(file),
+        rviz='true',
+        rviz_frame='world',
+        name='eyes',
+        ros_namespace='/pushed',
+    )
 
-    assert rviz.named['condition'] == IfCondition(LaunchConfiguration('rviz'))
-    cloud, window = (action.named for action in rviz.run(context))
     assert (cloud['package'], cloud['executable']) == ('theia_ros', 'depth_cloud')
-    assert (cloud['name'], cloud['namespace']) == ('eyes_cloud', node.named['namespace'])
+    assert (cloud['name'], cloud['namespace']) == ('eyes_cloud', node['namespace'])
     assert cloud['parameters'] == [{'encoder': '/pushed/eyes'}]
     assert (window['package'], window['executable']) == ('rviz2', 'rviz2')
     option, path, *frame = window['arguments']
@@ -260,23 +293,31 @@ def test_rviz_shows_every_camera_of_the_node(load, tmp_path):
 
 
 def test_arguments_override_what_rviz_shows(load):
-    _, rviz, context = started(
+    _, (_, window) = started(
         load(),
         params_file=str(ROOT / 'config' / 'theia.yaml'),
+        rviz='true',
         cameras='[a, b]',
         image_topics='[/a/image, /b/image/compressed]',
         model='demo-dinov2-small',
     )
 
-    path = rviz.run(context)[1].named['arguments'][1]
+    path = window['arguments'][1]
     topics = [topic for _, topic in rviz_config.topics_of(yaml.safe_load(Path(path).read_text()))]
     # This model has no head for the other maps.
     assert topics == [
         '/a/image',
-        '/pushed/theia/a/dinov2/image',
+        '/theia/a/dinov2/image',
         '/b/image/compressed',
-        '/pushed/theia/b/dinov2/image',
+        '/theia/b/dinov2/image',
     ]
+
+
+def test_nothing_is_started_that_an_error_would_leave_behind(load, monkeypatch):
+    monkeypatch.setattr(LaunchContext, 'packages', ())
+
+    with pytest.raises(LookupError, match="package 'rviz2' not found"):
+        started(load(), rviz='true')
 
 
 def test_demo_is_the_encoder_with_a_camera(load):
