@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError(f'--width is {args.width}; use 16 to 8192')
     if not 0 <= args.port <= 65535:
         raise ParameterError(f'--port is {args.port}; use 0 to 65535')
+    if not args.host:  # all addresses, to the system
+        raise ParameterError('--host is empty; use an address, or 0.0.0.0 for all')
     if args.node and not args.node.startswith('/'):
         raise ParameterError(f'--node is {args.node!r}; use the full name, such as /{args.node}')
     try:

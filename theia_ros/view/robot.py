@@ -243,7 +243,9 @@ class Robot:
             self._deliver(topic, packed(head, picture.data))
 
     def _failed(self, error: Exception) -> None:
-        self._node.get_logger().error(f'a picture cannot be shown: {error!r}')
+        self._node.get_logger().error(
+            f'a picture cannot be shown: {error!r}', throttle_duration_sec=5.0
+        )
 
 
 def _place(node: str, heard: Heard, info: EncoderInfo, there: Mapping[str, Sequence[str]]) -> None:

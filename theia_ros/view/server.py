@@ -174,7 +174,7 @@ def _is_ours(host: str) -> bool:
 
 def _for_people(host: str) -> str:
     """Return the name under which a browser finds a listener on `host`."""
-    if host in ('', '0.0.0.0', '::'):
+    if host in ('0.0.0.0', '::'):
         return socket.gethostname()
     return f'[{host}]' if ':' in host else host
 

@@ -18,6 +18,9 @@ from theia_ros.cli import main
         pytest.param(['--width', '3'], '--width is 3; use 16 to 8192', id='width'),
         pytest.param(['--port', '70000'], '--port is 70000; use 0 to 65535', id='port'),
         pytest.param(
+            ['--host', ''], '--host is empty; use an address, or 0.0.0.0 for all', id='host'
+        ),
+        pytest.param(
             ['--node', 'theia'], "--node is 'theia'; use the full name, such as /theia", id='node'
         ),
     ],
