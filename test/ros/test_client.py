@@ -27,6 +27,7 @@ from theia_msgs.msg import FeatureTensor
 
 from theia_ros.client import FeatureSubscriber
 from theia_ros.client import joint_positions
+from theia_ros.client import Origin
 from theia_ros.client import Window
 from theia_ros.datatypes import Frame
 from theia_ros.encoder import Encoder
@@ -99,6 +100,12 @@ def eventually_error(features: FeatureSubscriber, kind: type, text: str) -> Feat
     return eventually(
         is_it, lambda: f'{kind.__name__} with {text!r}; the last was {error_of(features)!r}'
     )
+
+
+def origin_of(features: FeatureSubscriber) -> Origin:
+    """Wait until the encoder has told what the features are made with."""
+    eventually(lambda: features.origin.backend, 'the origin of the features')
+    return features.origin
 
 
 def header(stamp_ns: int) -> Header:
@@ -363,7 +370,9 @@ def test_killed_encoder_that_is_started_again(peer, start, client, capfd) -> Non
     recorder = client('camera', max_age_s=PATIENT_S)
     with filming(peer, encoder):
         recorder.wait(GENEROUS_S)
-        trained_with = eventually(lambda: recorder.origin, 'the origin of the features')
+        trained_with = eventually(
+            lambda: recorder.origin.backend and recorder.origin, 'the origin'
+        )
         assert (trained_with.backend, trained_with.reduction) == ('fake', 'none')
         recorder.close()
 
@@ -403,7 +412,9 @@ def test_another_backend_or_precision_is_refused_by_name(peer, start, client, tm
     recorder = client('camera', max_age_s=PATIENT_S)
     with filming(peer, encoder):
         recorder.wait(GENEROUS_S)
-        trained_with = eventually(lambda: recorder.origin, 'the origin of the features')
+        trained_with = eventually(
+            lambda: recorder.origin.backend and recorder.origin, 'the origin'
+        )
         features = client('camera', trained_with=trained_with, max_age_s=PATIENT_S)
         features.wait(GENEROUS_S)
         for change, expected in (

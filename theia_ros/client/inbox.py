@@ -23,6 +23,7 @@ from theia_ros.client.observations import Series
 from theia_ros.client.observations import series_of
 from theia_ros.client.observations import Window
 from theia_ros.client.origin import brief
+from theia_ros.client.origin import is_digest
 from theia_ros.client.origin import mismatch
 from theia_ros.client.origin import Origin
 from theia_ros.client.tensors import FeatureView
@@ -238,8 +239,12 @@ class Inbox:
 
     @property
     def origin(self) -> Origin | None:
-        """What the features that are taken are made with; None as long as it is not known."""
-        return self._origins.get(self._accepted, self._trained_with)
+        """What the features that are taken are made with; None before there are any.
+
+        Only its digest is known as long as the encoder has not told the rest.
+        """
+        known = self._origins.get(self._accepted, self._trained_with)
+        return known or (Origin(self._accepted) if is_digest(self._accepted) else None)
 
     @property
     def refusal(self) -> ProvenanceError | None:

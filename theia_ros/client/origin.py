@@ -61,7 +61,7 @@ class Origin:
         Raises:
             ParameterError: It is none.
         """
-        if not _DIGEST.fullmatch(self.digest):
+        if not is_digest(self.digest):
             raise ParameterError(
                 f'a digest is {self.digest!r}; expected 64 lower-case hexadecimal digits, as in '
                 'EncoderInfo.digest'
@@ -147,8 +147,13 @@ def mismatch(trained: Origin, digest: str, known: Mapping[str, Origin]) -> str:
     return f'{head}: the version of the arithmetic; theia_ros is {versions}'
 
 
+def is_digest(text: str) -> bool:
+    """Tell whether a text is a sha256 in hexadecimal."""
+    return bool(_DIGEST.fullmatch(text))
+
+
 def brief(text: str) -> str:
     """Return the beginning of a digest, or a text that came from elsewhere, on one line."""
-    if _DIGEST.fullmatch(text):
+    if is_digest(text):
         return text[:12]
     return ' '.join(text.split())[:60] or 'empty'

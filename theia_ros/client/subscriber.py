@@ -207,7 +207,10 @@ class FeatureSubscriber:
 
     @property
     def origin(self) -> Origin | None:
-        """What the features are made with, to be kept with a policy; None until it is known."""
+        """What the features are made with, to be kept with a policy; None before there are any.
+
+        Only its digest is known as long as the encoder has not told the rest.
+        """
         with self._changed:
             return self._inbox.origin
 

@@ -404,13 +404,15 @@ def test_without_a_training_any_provenance_is_taken_but_never_mixed() -> None:
     assert inbox.observe(300 * MS).stack('front')[:, 0, 0].tolist() == [300, 300]
 
 
-def test_the_origin_is_known_once_the_encoder_has_told() -> None:
+def test_the_origin_is_told_as_far_as_it_is_known() -> None:
     inbox = Inbox('front')
     assert inbox.origin is None
     put(inbox, 'front', 100)
-    assert inbox.origin is None
+    assert inbox.origin == Origin(DIGEST)
     inbox.learn(encoder_info())
     assert inbox.origin == TRAINED
+    put(inbox, 'front', 133, provenance='no digest')
+    assert inbox.origin is None
 
 
 def test_infos_do_not_pile_up() -> None:
