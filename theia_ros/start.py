@@ -1,4 +1,4 @@
-"""Doors of the nodes, which mind signals while the libraries behind them are still being loaded."""
+"""Doors of the nodes, which mind signals while libraries are still being loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def encoder_node() -> int:
     _end_at_signals()
     from theia_ros.nodes.encoder_node import main
 
-    return main()
+    return int(main())
 
 
 def depth_cloud() -> int:
@@ -19,7 +19,7 @@ def depth_cloud() -> int:
     _end_at_signals()
     from theia_ros.nodes.depth_cloud import main
 
-    return main()
+    return int(main())
 
 
 def demo_camera() -> int:
@@ -27,7 +27,7 @@ def demo_camera() -> int:
     _end_at_signals()
     from theia_ros.demo.camera_node import main
 
-    return main()
+    return int(main())
 
 
 def _end_at_signals() -> None:

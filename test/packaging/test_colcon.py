@@ -122,7 +122,9 @@ def test_command_is_on_path(shell, workspace):
 def test_executables_lie_where_ros2_run_looks(shell, workspace):
     folder = workspace / 'install' / 'theia_ros' / 'lib' / 'theia_ros'
 
-    assert {'encoder_node', 'depth_cloud', 'demo_camera'} <= {path.name for path in folder.iterdir()}
+    assert {'encoder_node', 'depth_cloud', 'demo_camera'} <= {
+        path.name for path in folder.iterdir()
+    }
     assert all(os.access(path, os.X_OK) for path in folder.iterdir())
     # Importing what they start: running them would need a camera.
     code = 'for e in d(\\"theia_ros\\").entry_points: print(e.name, e.load().__name__)'
