@@ -4,9 +4,10 @@ record    the expert takes a cylinder from the table to the tray, in scenes that
           different; the pictures of the hand's camera are encoded once, as the node encodes them
 train     the same head on features and on pixels, and a linear one on features; learning rates
           are chosen on validation, and the best of each run is kept
-evaluate  on starting positions that were held out: error of single actions, then whole episodes
-          in the simulator
-report    results.json, table.md and filmstrip.jpg
+evaluate  how far single actions are from the expert's, in episodes that began where training
+          never does
+play      whole episodes in the simulator, from the same places
+report    results.json, table.md and filmstrip.jpg; without play, a table without successes
 
 What is done already is not done again, so a run that was cut goes on where it was.
 """
@@ -54,10 +55,11 @@ from theia_ros.errors import ParameterError
 from theia_ros.errors import TheiaRosError
 from theia_ros.params import EncoderParams
 
-STEPS = ('record', 'train', 'evaluate', 'report')
+STEPS = ('record', 'train', 'evaluate', 'play', 'report')
 EXAMPLES = """examples:
   scripts/clone_policy --output clone                       # everything, in half an hour
   scripts/clone_policy --output try --episodes 10 --validation 3 --held-out 3 --updates 50
+  scripts/clone_policy --output clone record train evaluate report     # without playing
   scripts/clone_policy --output clone report --results docs/results/clone-policy-cpu.json
 
 needs the simulator in the environment of scripts/setup:
@@ -237,25 +239,38 @@ class Run:
                 yield kind, seed, rate
 
     def evaluate(self) -> None:
-        """Evaluate what is not evaluated yet."""
-        pending = [
-            (kind, seed, rate)
-            for kind, seed, rate in self.trained()
-            if not (self.evaluations / f'{kind}-{seed}.json').exists()
-        ]
+        """Compare single actions with the expert's, for every head that is not compared yet."""
+        for kind, seed, rate in self._pending(''):
+            policy, setup = clone_head.load(self._path(kind, seed, rate))
+            if setup['origin']:
+                found = clone_data.read_origin(self.features / 'held-out-0000.npz')
+                clone_data.check_origin(found, setup['origin'], self._path(kind, seed, rate).name)
+            with self._timed(f'evaluate {kind}'):
+                result = open_loop(policy, self._examples(kind, 'held-out'))
+            _write(self.evaluations / f'{kind}-{seed}.json', result)
+
+    def play(self) -> None:
+        """Let every head play that has not played yet."""
+        pending = self._pending('-played')
         if not pending:
             return
         with self._encoder() as encoder:
             for kind, seed, rate in pending:
-                path = self._path(kind, seed, rate)
-                policy, setup = clone_head.load(path)
+                policy, setup = clone_head.load(self._path(kind, seed, rate))
                 if setup['origin']:
                     found = clone_head.origin_of(encoder.provenance)
-                    clone_data.check_origin(found, setup['origin'], str(path))
-                with self._timed(f'evaluate {kind}'):
-                    result = open_loop(policy, self._examples(kind, 'held-out'))
-                    result['episodes'] = self._closed_loop(kind, seed, policy, encoder)
-                _write(self.evaluations / f'{kind}-{seed}.json', result)
+                    name = self._path(kind, seed, rate).name
+                    clone_data.check_origin(found, setup['origin'], name)
+                with self._timed(f'play {kind}'):
+                    episodes = self._closed_loop(kind, seed, policy, encoder)
+                _write(self.evaluations / f'{kind}-{seed}-played.json', {'episodes': episodes})
+
+    def _pending(self, end: str) -> list[tuple[str, int, float]]:
+        return [
+            (kind, seed, rate)
+            for kind, seed, rate in self.trained()
+            if not (self.evaluations / f'{kind}-{seed}{end}.json').exists()
+        ]
 
     def _closed_loop(
         self, kind: str, seed: int, policy: clone_head.Policy, encoder: Encoder
@@ -299,6 +314,9 @@ class Run:
             note = self._note(kind, seed, rate)
             found = read_json(self.evaluations / f'{kind}-{seed}.json', 'evaluate')
             entry = results.setdefault(kind, {'parameters': note['parameters'], 'seeds': []})
+            played = self.evaluations / f'{kind}-{seed}-played.json'
+            if played.exists():
+                found |= read_json(played, 'play')
             entry['seeds'].append({**note, **found})
         for kind, entry in results.items():
             entry.update(clone_report.summary(entry['seeds']))
@@ -309,7 +327,8 @@ class Run:
                 }
         spots = {s: np.array([one['cylinder_m'] for one in layouts[s]]) for s in SPLITS}
         apart = np.linalg.norm(spots['held-out'][:, None] - spots['train'][None], axis=2)
-        tokens = self._examples('features', 'train')
+        train = self._examples('features', 'train')
+        held_out = self._examples('features', 'held-out')
         origin = clone_data.read_origin(next(self.features.glob('train-*.npz')))
         return {
             'settings': asdict(self.settings),
@@ -318,8 +337,9 @@ class Run:
             'seconds': read_json(self._seconds, 'record'),
             'origin': asdict(origin),
             'data': {
-                'decisions': len(tokens.states),
-                'token_shape': list(tokens.tokens.shape[1:]),
+                'decisions': len(train.states),
+                'token_shape': list(train.tokens.shape[1:]),
+                'guess': guess(train.actions, held_out.actions),
                 'expert_done': {s: sum(one['done'] for one in layouts[s]) for s in SPLITS},
                 'expert_played': {s: len(layouts[s]) for s in SPLITS},
                 'held_out_to_nearest_train_m': {
@@ -433,14 +453,25 @@ def fit_linear(train: Examples, validation: Examples) -> tuple[clone_head.Policy
 
 def open_loop(policy: clone_head.Policy, examples: Examples) -> dict[str, Any]:
     """Return how far single actions are from the expert's."""
-    actions = policy.actions(examples.tokens, examples.states)
-    away_m = (actions[:, :3] - examples.actions[:, :3]).norm(dim=1)
-    right = (actions[:, 3] == examples.actions[:, 3]).float()
+    return _compared(policy.actions(examples.tokens, examples.states), examples.actions)
+
+
+def guess(train: torch.Tensor, wanted: torch.Tensor) -> dict[str, Any]:
+    """Return the same for who looks at nothing: always the mean move and the usual grip."""
+    mean = train.mean(dim=0)
+    mean[3] = (mean[3] > 0.5).float()
+    return _compared(mean.expand(len(wanted), -1), wanted)
+
+
+def _compared(actions: torch.Tensor, wanted: torch.Tensor) -> dict[str, Any]:
+    away_m = (actions[:, :3] - wanted[:, :3]).norm(dim=1)
+    right = (actions[:, 3] == wanted[:, 3]).float()
     return {
         'move_error_mm': round(1000 * float(away_m.mean()), 2),
         'move_error_p95_mm': round(1000 * float(away_m.quantile(0.95)), 2),
         'grip_right': round(float(right.mean()), 4),
         'decisions': len(actions),
+        'first_errors_mm': [round(1000 * float(e), 1) for e in away_m[:MOST_DECISIONS]],
     }
 
 
@@ -498,12 +529,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('steps', nargs='*', metavar='STEP', help=f'of {", ".join(STEPS)}; all of them by default')
     add('--output', type=Path, required=True, metavar='DIR', help='folder, new or to go on in')
-    add('--episodes', type=whole, default=150, help='of training (%(default)s)')
-    add('--validation', type=whole, default=20, help='episodes to choose by (%(default)s)')
-    add('--held-out', type=whole, default=24, help='starts to evaluate on (%(default)s)')
+    add('--episodes', type=whole, default=80, help='of training (%(default)s)')
+    add('--validation', type=whole, default=12, help='episodes to choose by (%(default)s)')
+    add('--held-out', type=whole, default=20, help='starts to evaluate on (%(default)s)')
     add('--others', type=int, choices=range(5), default=2, help='other things (%(default)s)')
     add('--seeds', type=whole, default=3, help='runs of each head (%(default)s)')
-    add('--updates', type=whole, default=1000, help='of each run (%(default)s)')
+    add('--updates', type=whole, default=600, help='of each run (%(default)s)')
     add('--batch', type=whole, default=64, help='decisions in an update (%(default)s)')
     add('--rates', type=float, nargs='+', default=[1e-3, 3e-3], help='learning rates to try')
     add('--model', default='demo-dinov2-small', help='that gives the features (%(default)s)')
@@ -546,7 +577,7 @@ def main(argv: list[str] | None = None, make: Callable[[Layout], Task] = PickTas
                 table = clone_report.table(results)
                 (args.output / 'table.md').write_text(table)
                 picture = args.picture or args.output / 'filmstrip.jpg'
-                clone_report.filmstrip(run.evaluations, results, picture)
+                clone_report.filmstrip(run.episodes, run.evaluations, results, picture)
                 print(table, end='')
             else:
                 getattr(run, step)()

@@ -21,13 +21,14 @@ _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 
 def summary(seeds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return mean and sample deviation over the seeds of what counts; none for one seed."""
-    rows = {
-        'success': [share(seed['episodes'], 'done') for seed in seeds],
-        'lifted': [share(seed['episodes'], 'lifted') for seed in seeds],
-        'move_error_mm': [seed['move_error_mm'] for seed in seeds],
-        'grip_right': [seed['grip_right'] for seed in seeds],
-    }
+    """Return mean and sample deviation over the seeds of what counts; none for one seed.
+
+    There are successes only where every seed has played.
+    """
+    rows = {name: [seed[name] for seed in seeds] for name in ('move_error_mm', 'grip_right')}
+    if all('episodes' in seed for seed in seeds):
+        rows['success'] = [share(seed['episodes'], 'done') for seed in seeds]
+        rows['lifted'] = [share(seed['episodes'], 'lifted') for seed in seeds]
     return {
         name: {
             'mean': round(statistics.fmean(values), 4),
@@ -45,25 +46,36 @@ def share(episodes: list[dict[str, Any]], what: str) -> float:
 
 def table(results: dict[str, Any]) -> str:
     """Return the results as a table in Markdown."""
-    data, rows = results['data'], []
-    done, played = data['expert_done']['held-out'], data['expert_played']['held-out']
-    rows.append(['the expert, which sees the true state', '', f'{100 * done / played:.0f} %'])
-    rows[0] += ['', '', '']
-    for kind, entry in results['results'].items():
+    data, found = results['data'], results['results']
+    played = any('success' in entry for entry in found.values())
+    head = ['policy', 'parameters', 'error of a move, mm', 'grip right']
+    guessed = data['guess']
+    rows = [
+        [
+            'always the mean move',
+            '',
+            f'{guessed["move_error_mm"]:.1f}',
+            f'{100 * guessed["grip_right"]:.1f} %',
+        ]
+    ]
+    for kind, entry in found.items():
         rows.append(
             [
                 NAMES[kind],
                 f'{entry["parameters"]:,}',
-                _percent(entry['success']),
-                _percent(entry['lifted']),
                 _with_spread(entry['move_error_mm'], '{:.1f}'),
                 _percent(entry['grip_right'], 1),
             ]
         )
-    head = ['policy', 'parameters', 'in the tray', 'lifted', 'error of a move, mm', 'grip right']
-    lines = ['| ' + ' | '.join(row) + ' |' for row in [head, *rows]]
-    lines.insert(1, '|---|---|---|---|---|---|')
-    return '\n'.join(line.replace('|  ', '| ') for line in lines) + '\n'
+    if played:
+        head += ['lifted', 'in the tray']
+        rows[0] += ['', '']
+        for row, entry in zip(rows[1:], found.values(), strict=True):
+            row += [_percent(entry[n]) if n in entry else '' for n in ('lifted', 'success')]
+        done, of = data['expert_done']['held-out'], data['expert_played']['held-out']
+        rows.append(['the expert', '', '', '', '', f'{100 * done / of:.0f} %'])
+    rule = ['---'] * len(head)
+    return ''.join('| ' + ' | '.join(row) + ' |\n' for row in [head, rule, *rows])
 
 
 def _percent(entry: dict[str, Any], digits: int = 0) -> str:
@@ -76,24 +88,44 @@ def _with_spread(entry: dict[str, Any], form: str) -> str:
     return mean if entry['std'] is None else f'{mean} ± {form.format(entry["std"])}'
 
 
-def filmstrip(evaluations: Path, results: dict[str, Any], path: Path) -> None:
-    """Draw the first held-out episode, as played with seed 0 of each head."""
-    rows = []
-    for kind, entry in results['results'].items():
-        with np.load(evaluations / f'{kind}-film.npz') as file:
-            film = file['film']
-        episode = entry['seeds'][0]['episodes'][0]
-        end = 'in the tray' if episode['done'] else 'not in the tray'
-        rows.append((f'{NAMES[kind]}: {end} after {episode["decisions"]} decisions', film))
+def filmstrip(episodes: Path, evaluations: Path, results: dict[str, Any], path: Path) -> None:
+    """Draw the first held-out episode.
+
+    First what the policy sees while the expert acts, each picture with how far the moves of the
+    heads of seed 0 are from the expert's; then, if they played, the heads themselves.
+    """
+    with np.load(episodes / 'held-out-0000.npz') as file:
+        pictures = file['pictures']
+    found = results['results']
+    label = 'the expert, as the camera at the hand sees it; errors of the moves in mm: '
+    label += ', '.join(NAMES[kind] for kind in found)
+    notes = [
+        ', '.join(f'{entry["seeds"][0]["first_errors_mm"][i]:.0f}' for entry in found.values())
+        for i in range(len(pictures))
+    ]
+    rows = [(label, pictures, notes)]
+    for kind, entry in found.items():
+        first = entry['seeds'][0]
+        if 'episodes' in first:
+            with np.load(evaluations / f'{kind}-film.npz') as file:
+                film = file['film']
+            end = 'in the tray' if first['episodes'][0]['done'] else 'not in the tray'
+            decisions = first['episodes'][0]['decisions']
+            text = f'{NAMES[kind]}: {end} after {decisions} decisions'
+            rows.append((text, film, [''] * len(film)))
     step, height = _TILE_PX + _GAP_PX, _LINE_PX + _TILE_PX + _GAP_PX
     sheet = Image.new('RGB', (_TILES * step - _GAP_PX, len(rows) * height), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
-    for r, (label, film) in enumerate(rows):
+    for r, (label, film, notes) in enumerate(rows):
         draw.text((2, r * height + 3), label, fill=_INK, font=font)
         # The ends always, and what lies evenly between them.
         wanted = np.linspace(0, len(film) - 1, min(_TILES, len(film))).round().astype(int)
         for c, i in enumerate(wanted):
-            tile = Image.fromarray(film[i]).resize((_TILE_PX, _TILE_PX))
-            sheet.paste(tile, (c * step, r * height + _LINE_PX))
+            at = c * step, r * height + _LINE_PX
+            sheet.paste(Image.fromarray(film[i]).resize((_TILE_PX, _TILE_PX)), at)
+            if notes[i]:
+                box = draw.textbbox((at[0] + 4, at[1] + 3), notes[i], font=font)
+                draw.rectangle((box[0] - 3, box[1] - 2, box[2] + 3, box[3] + 2), fill=_PAPER)
+                draw.text((at[0] + 4, at[1] + 3), notes[i], fill=_INK, font=font)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, 'JPEG' if path.suffix in ('.jpg', '.jpeg') else None, quality=88)

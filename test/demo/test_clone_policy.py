@@ -410,20 +410,43 @@ def test_the_table_says_what_the_results_are(small: Path) -> None:
     table = (small / 'table.md').read_text()
     assert table == clone_report.table(results)
     lines = table.splitlines()
-    assert len(lines) == 6
-    assert lines[2].startswith('| the expert, which sees the true state | ')
-    assert ' | 100 % | ' in lines[2]
+    assert len(lines) == 7
+    assert lines[0].endswith('| lifted | in the tray |')
+    assert lines[2].startswith('| always the mean move | ')
     errors = results['results']['pixels']['move_error_mm']
     assert lines[4].startswith('| same head on raw pixels | ')
     assert f'| {errors["mean"]:.1f} ± {errors["std"]:.1f} |' in lines[4]
+    assert lines[6].startswith('| the expert | ')
+    assert lines[6].endswith('| 100 % |')
 
 
-def test_the_filmstrip_shows_a_row_for_each_head(small: Path) -> None:
+def test_without_play_there_are_no_successes(mine: Path) -> None:
+    for path in (mine / 'evaluations').glob('*-played.json'):
+        path.unlink()
+    assert run(mine, 'report') == 0
+    results = json.loads((mine / 'results.json').read_text())
+    assert all('success' not in entry for entry in results['results'].values())
+    lines = (mine / 'table.md').read_text().splitlines()
+    assert lines[0] == '| policy | parameters | error of a move, mm | grip right |'
+    assert len(lines) == 6
+    with Image.open(mine / 'filmstrip.jpg') as picture:
+        assert picture.size == (8 * 153 - 3, 175)
+
+
+def test_who_guesses_is_as_far_as_the_mean_move() -> None:
+    train = torch.tensor([[0.02, 0.0, 0.0, 1.0], [0.04, 0.0, 0.0, 1.0]])
+    wanted = torch.tensor([[0.03, 0.04, 0.0, 1.0], [0.03, 0.0, 0.0, 0.0]])
+    found = clone_policy.guess(train, wanted)
+    assert (found['move_error_mm'], found['grip_right']) == (20.0, 0.5)
+    assert found['first_errors_mm'] == [40.0, 0.0]
+
+
+def test_the_filmstrip_shows_the_expert_and_a_row_for_each_head(small: Path) -> None:
     with Image.open(small / 'filmstrip.jpg') as picture:
         assert picture.format == 'JPEG'
         rows = np.asarray(picture)
-    assert rows.shape == (3 * 175, 8 * 153 - 3, 3)
-    for row in range(3):
+    assert rows.shape == (4 * 175, 8 * 153 - 3, 3)
+    for row in range(1, 4):
         tile = rows[row * 175 + 22 : row * 175 + 172, :150]
         assert tile.mean() == pytest.approx(62, abs=8)  # grey, with little red
 
@@ -435,20 +458,25 @@ def test_what_is_done_is_not_done_again(mine: Path) -> None:
     content = lost.read_bytes()
     lost.unlink()
     (mine / 'evaluations' / 'pixels-1.json').unlink()
+    (mine / 'evaluations' / 'pixels-1-played.json').unlink()
     assert run(mine) == 0
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path for path in before if before[path] != after[path]} == {lost}
     assert lost.read_bytes() == content
     assert (mine / 'evaluations' / 'pixels-1.json').exists()
+    assert (mine / 'evaluations' / 'pixels-1-played.json').exists()
 
 
 def test_the_same_seed_gives_the_same_head(mine: Path) -> None:
     path = next((mine / 'heads').glob('pixels-seed1-*.safetensors'))
-    content = path.read_bytes()
+    before, setup = clone_head.load(path)
     path.unlink()
     path.with_suffix('.json').unlink()
     assert run(mine, 'train') == 0
-    assert path.read_bytes() == content
+    after, setup_after = clone_head.load(path)
+    assert setup == setup_after
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(tensor, after.state_dict()[name]), name
 
 
 def test_other_settings_want_another_folder(
@@ -461,16 +489,16 @@ def test_other_settings_want_another_folder(
     )
 
 
+@pytest.mark.parametrize(('step', 'end'), [('evaluate', ''), ('play', '-played')])
 def test_features_of_another_encoder_are_refused(
-    mine: Path, capsys: pytest.CaptureFixture[str]
+    mine: Path, capsys: pytest.CaptureFixture[str], step: str, end: str
 ) -> None:
-    path = next((mine / 'heads').glob('features-seed0-*.safetensors'))
     for path in (mine / 'heads').glob('features-*.safetensors'):
         policy, setup = clone_head.load(path)
         other = dataclasses.replace(setup['origin'], digest='0' * 64, precision='bf16')
         clone_head.save(path, 'features', policy, other)
-    (mine / 'evaluations' / 'features-0.json').unlink()
-    assert run(mine, 'evaluate') == 2
+    (mine / 'evaluations' / f'features-0{end}.json').unlink()
+    assert run(mine, step) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.endswith(
         'is of other features than the encoder gives: precision is fp32, trained with bf16'
