@@ -57,7 +57,7 @@ from theia_ros.params import EncoderParams
 
 STEPS = ('record', 'train', 'evaluate', 'play', 'report')
 EXAMPLES = """examples:
-  scripts/clone_policy --output clone                       # everything, in half an hour
+  scripts/clone_policy --output clone                                  # everything
   scripts/clone_policy --output try --episodes 10 --validation 3 --held-out 3 --updates 50
   scripts/clone_policy --output clone record train evaluate report     # without playing
   scripts/clone_policy --output clone report --results docs/results/clone-policy-cpu.json

@@ -420,6 +420,11 @@ def test_the_table_says_what_the_results_are(small: Path) -> None:
     assert lines[6].endswith('| 100 % |')
 
 
+def test_the_document_has_the_table_of_the_committed_results() -> None:
+    results = json.loads((ROOT / 'docs' / 'results' / 'clone-policy-cpu.json').read_text())
+    assert clone_report.table(results) in (ROOT / 'docs' / 'policy-learning.md').read_text()
+
+
 def test_without_play_there_are_no_successes(mine: Path) -> None:
     for path in (mine / 'evaluations').glob('*-played.json'):
         path.unlink()
