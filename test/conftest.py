@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from theia_ros.catalog import cache_folder
+from theia_ros.doctor.memory import is_dead
 
 # What a sourced ROS and scripts/env.sh set, so that ROS starts and stays on this computer.
 _KEPT = {
@@ -106,5 +108,23 @@ def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
             except OSError:
                 continue
             monkeypatch.setenv('ROS_DOMAIN_ID', str(number))
+            _remove_leftovers(7400 + 250 * number)
             yield number
             return
+
+
+def _remove_leftovers(first_port: int) -> None:
+    """Remove what killed processes of earlier tests left in the shared memory of a domain.
+
+    Whoever comes next would wait for them, up to half a minute, before it is discovered.
+    """
+    folder = Path('/dev/shm')
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        port = re.fullmatch(r'(?:sem\.)?fastdds_port(\d+)(?:_\w+)?', path.name)
+        ours = port and first_port <= int(port[1]) < first_port + 250
+        if ours or (re.fullmatch(r'fastdds_[0-9a-z]{16}', path.name) and is_dead(path)):
+            path.unlink(missing_ok=True)
+            if not port:
+                path.with_name(f'{path.name}_el').unlink(missing_ok=True)

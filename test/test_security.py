@@ -29,8 +29,15 @@ OF_OS = {'system', 'popen'} | {
     for ending in ('l', 'le', 'lp', 'lpe', 'v', 've', 'vp', 'vpe')
 }
 NETWORK = {'urllib', 'http', 'socket', 'ssl', 'requests', 'httpx', 'aiohttp', 'ftplib'}
-MAY_USE_NETWORK = ('hub/', 'demo/model.py', 'soak/__main__.py')
-"""`theia-ros fetch`, the demo model, and the soak, which locks a port of this computer."""
+MAY_USE_NETWORK = (
+    'hub/',
+    'demo/model.py',
+    'soak/__main__.py',
+    'commands/view.py',
+    'view/server.py',
+)
+"""`theia-ros fetch`, the demo model, the soak, which locks a port of this computer, and the view,
+which serves a page to it."""
 
 
 def faults(source: str) -> list[str]:

@@ -43,8 +43,10 @@ def write_config(share: str, node: str, params_file: str, overrides: Mapping[str
 
     params = yaml.safe_load(Path(params_file).read_text()) or {}
     given = parameters_of(params, node)
-    # A camera called on is one called on, and not true.
-    given |= {name: yaml.load(text, yaml.BaseLoader) for name, text in overrides.items() if text}
+    # A camera called on is one called on, and not true: the safe loader would make it so.
+    given |= {
+        name: yaml.BaseLoader(text).get_single_data() for name, text in overrides.items() if text
+    }
     template = yaml.safe_load(Path(share, 'config', 'theia.rviz').read_text())
     config = config_for(template, node, cameras_of(given, node), given.get('model', ''))
     with tempfile.NamedTemporaryFile('w', prefix='theia_', suffix='.rviz', delete=False) as file:

@@ -153,6 +153,7 @@ def test_policy_node_acts_stops_and_refuses(peer, start, policy) -> None:
         encoder.stop(signal.SIGKILL)
         encoder = start({**STARTED, 'reduction': 'mean'})
         node.wait_for('reduction is mean, trained with none')
+        peer.spin(0.5)  # what was said before is still on its way to the peer
         commands.until(is_stop, 'a stop with another encoder', node)
         peer.spin(1.0)
         assert set(commands.all) == {STOP}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def test_an_rclpy_for_another_python_says_for_which(facts, tmp_path: Path, monke
     (package / '__init__.py').touch()
     (package / '_rclpy_pybind11.cpython-310-x86_64-linux-gnu.so').touch()
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'rclpy', raising=False)  # earlier tests may have it
     outcome = failed("ModuleNotFoundError: No module named 'rclpy._rclpy_pybind11'")
     (finding,) = ros.rclpy(facts({'ros': outcome}, python=(3, 12, 3)))
     assert finding.wrong == 'this rclpy was built for Python 3.10; this is 3.12'
