@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -103,6 +104,9 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError(f'--rate is {args.rate}; use more than 0')
     if args.save_every < 1:
         raise ParameterError(f'--save-every is {args.save_every}; use 1 or more')
+
+    # Before torch multiplies for the first time: cuBLAS then gives the same bits every time.
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
     from theia_ros.commands.bars import Bars
     from theia_ros.distil.distil import distil

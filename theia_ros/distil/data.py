@@ -48,7 +48,7 @@ class Shards:
     def __init__(self, folder: Path) -> None:
         """Read what lies in a folder."""
         self._folder = folder
-        self._open = lru_cache(maxsize=64)(self._file)
+        self._open = lru_cache(maxsize=None)(self._file)  # maps them, and reads what is asked
 
     def path(self, shard: int) -> Path:
         """Return the file of a shard."""
@@ -113,6 +113,10 @@ class Data:
     def pictures(self, wanted: Sequence[int] | NDArray[np.int64]) -> Pictures:
         """Return some pictures."""
         return Pictures(*(self._shards.rows(name, wanted) for name in _COLUMNS))
+
+    def pixels(self, wanted: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """Return the pixels of some pictures, (B, 224, 224, 3) uint8."""
+        return self._shards.rows('pixels', wanted)
 
     def split(self, held_out: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return which pictures are learned from, and which are held out.

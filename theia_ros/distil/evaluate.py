@@ -64,7 +64,7 @@ def evaluate(
     random = untrained(config).to(device).eval()
 
     def pixels(pictures: NDArray[np.int64]) -> Tensor:
-        return lessons.data.pictures(pictures).pixels.to(device)
+        return lessons.data.pixels(pictures).to(device)
 
     def trained(pictures: NDArray[np.int64]) -> Tensor:
         if lessons.tokens:

@@ -40,8 +40,10 @@ def depth_losses(predicted: Tensor, target: Tensor) -> Losses:
 
 def class_losses(predicted: Tensor, target: Tensor) -> Losses:
     """Return `ce`, the cross entropy over the cells (B, N, C) whose class is known."""
-    logits = class_logits(predicted).movedim(2, 1)  # (B, classes, N, C)
-    error = F.cross_entropy(logits, target.long(), ignore_index=UNKNOWN, reduction='sum')
+    # One row for each cell: of more axes torch has no sum on CUDA that is the same every time.
+    logits = class_logits(predicted).movedim(2, 3).flatten(0, 2)
+    cells = target.long().flatten()
+    error = F.cross_entropy(logits, cells, ignore_index=UNKNOWN, reduction='sum')
     return {'ce': error / (target != UNKNOWN).sum().clamp_min(1)}
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -28,6 +35,8 @@ from theia_ros.errors import EngineError
 from theia_ros.model import TheiaModel
 from theia_ros.parts import Statistics
 
+_AHEAD = 2
+"""Passes that are read from the disk while another one is computed."""
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -55,7 +64,7 @@ class Lessons:
         """Return the pixels of pictures, or their tokens where the backbone is frozen."""
         if self.tokens:
             return self.tokens.rows(pictures, device)
-        return self.data.pictures(pictures).pixels.to(device)
+        return self.data.pixels(pictures).to(device)
 
     def normalised(
         self, teacher: str, pictures: NDArray[np.int64], device: torch.device = CPU
@@ -65,6 +74,21 @@ class Lessons:
         return normalise(rows, self.stats[teacher]) if teacher in self.stats else rows
 
 
+@contextmanager
+def _same_bits_again() -> Iterator[None]:
+    """Have torch take only kernels that give the same bits again.
+
+    On CUDA, CUBLAS_WORKSPACE_CONFIG has to be set as well, before the first product.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@_same_bits_again()
 def train(
     config: DistilConfig,
     lessons: Lessons,
@@ -91,21 +115,21 @@ def train(
     notes = {'classes': lessons.data.classes, 'made_by': 'theia-ros distil'}
     optimizer = AdamW(_groups(student, config.weight_decay), betas=(0.9, 0.999))
     scaler = GradScaler(device.type, enabled=config.precision == 'fp16')
-    torch.backends.cudnn.deterministic = True
     torch.manual_seed(config.seed)
     done = run.resume(student, optimizer, scaler)
     student.train()
+    wanted = (p for step in range(done, steps) for p in _passes(config, lessons.learned, step))
+    passes = _read_ahead(lambda pictures: _read(lessons, pictures, device), wanted)
     for step in range(done, steps):
         rate = learning_rate(step, steps, config.highest_rate, config.warmup, config.schedule)
         for group in optimizer.param_groups:
             group['lr'] = rate
         row: dict[str, float] = {'step': step + 1, 'learning_rate': rate, 'loss': 0.0}
-        for pictures in _passes(config, lessons.learned, step):
+        for inputs, targets in islice(passes, config.accumulate):
             with torch.autocast(device.type, DTYPES[config.precision], config.precision != 'fp32'):
-                predicted = predict(student, lessons.inputs(pictures, device))
+                predicted = predict(student, inputs)
             losses = {
-                name: losses_of(name, tokens, lessons.normalised(name, pictures, device))
-                for name, tokens in predicted.items()
+                name: losses_of(name, tokens, targets[name]) for name, tokens in predicted.items()
             }
             loss = total(losses, config.loss) / config.accumulate
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -135,6 +159,29 @@ def predict(student: TheiaModel, inputs: Tensor) -> dict[str, Tensor]:
         return student.imitate(inputs, student.config.teachers)
     predicted: dict[str, Tensor] = student(inputs, student.config.teachers)
     return predicted
+
+
+_Pass = tuple[Tensor, dict[str, Tensor]]
+"""What the student is given, and what each head shall make of it."""
+
+
+def _read(lessons: Lessons, pictures: NDArray[np.int64], device: torch.device) -> _Pass:
+    targets = {name: lessons.normalised(name, pictures, device) for name in lessons.targets}
+    return lessons.inputs(pictures, device), targets
+
+
+def _read_ahead(
+    read: Callable[[NDArray[np.int64]], _Pass], wanted: Iterable[NDArray[np.int64]]
+) -> Iterator[_Pass]:
+    """Give every pass in order, and read the next ones meanwhile."""
+    with ThreadPoolExecutor(_AHEAD) as readers:
+        waiting: deque[Future[_Pass]] = deque()
+        for pictures in wanted:
+            waiting.append(readers.submit(read, pictures))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _passes(
