@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
@@ -42,7 +43,7 @@ from theia_ros.params import EncoderParams
 from theia_ros.parity import open_checked
 from theia_ros.parity import Opened
 from theia_ros.preprocess import covered_region
-from theia_ros.preprocess import prepare
+from theia_ros.squash import preparation
 from theia_ros.timing import Stopwatch
 
 
@@ -98,6 +99,9 @@ class Encoder:
         self.params = params
         opened = open_checked(params, report)
         self._engine = opened.engine
+        self._prepare, note = preparation(params.preprocessing, self._engine.pixels_on)
+        if note:
+            opened = replace(opened, notes=(*opened.notes, note))
         self._decoders = {
             name: decoder
             for decoder in open_decoders(self._engine.config, params)
@@ -136,7 +140,7 @@ class Encoder:
         self._check(outputs)
         watch = Stopwatch()
         with watch.step('preprocess'):
-            pixels = prepare([frame.rgb for frame in frames], self.params.preprocessing)
+            pixels = self._prepare([frame.rgb for frame in frames])
         with watch.step('compute'):
             needed = {name for name in self.tensors if name in outputs}
             needed |= {self._decoders[name].tensor for name in self.maps if name in outputs}

@@ -112,6 +112,11 @@ class TestEveryEngine:
             for name, tensor in single.items():
                 assert smallest_cosine(tensor[0], batch[name][i]) >= COSINE[engine.precision]
 
+    def test_pixels_may_lie_where_the_engine_works(self, engine: Engine) -> None:
+        there = torch.from_numpy(PIXELS).to(engine.pixels_on)
+        found, expected = (engine.infer(p, ['theia'])['theia'] for p in (there, PIXELS))
+        assert torch.equal(found, expected)
+
     def test_the_pixels_are_left_alone(self, engine: Engine) -> None:
         pixels = PIXELS.copy()
         engine.infer(pixels, ['theia'])

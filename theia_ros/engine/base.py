@@ -7,10 +7,14 @@ from collections.abc import Collection
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from theia_ros.model import ModelConfig
+
+Pixels = NDArray[np.uint8] | Tensor
+"""uint8, on the host or on a device."""
 
 Report = Callable[[str], None]
 """Is told, in a few words, what is being done; opening an engine may take minutes."""
@@ -26,6 +30,7 @@ class Engine(Protocol):
         device: What it runs on, for people.
         fingerprint: Of the built engine; empty when nothing was built.
         max_batch: Most pictures of one call.
+        pixels_on: Where it takes pixels from; the host's it takes too.
     """
 
     config: ModelConfig
@@ -34,12 +39,14 @@ class Engine(Protocol):
     device: str
     fingerprint: str
     max_batch: int
+    pixels_on: torch.device
 
-    def infer(self, pixels: NDArray[np.uint8], tensors: Collection[str]) -> dict[str, Tensor]:
+    def infer(self, pixels: Pixels, tensors: Collection[str]) -> dict[str, Tensor]:
         """Return the tensors that are asked for, and no others.
 
         Args:
-            pixels: (B, H, W, 3), red first, as `preprocess.prepare` makes them.
+            pixels: (B, H, W, 3), red first, as `preprocess.prepare` makes them, or `Squash` on
+                the device that `pixels_on` names.
             tensors: Of `config.tensors`.
 
         Returns:

@@ -35,6 +35,7 @@ class CudaWalk:
             graphs: Record and replay.
         """
         self._runners, self._device, self._graphs = runners, device, graphs
+        self.pixels_on = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         shape = (max_batch, IMAGE_PX, IMAGE_PX, 3)
         self._staging = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
@@ -45,8 +46,10 @@ class CudaWalk:
     def __call__(self, pixels: Tensor, teachers: Sequence[str]) -> dict[str, Tensor]:
         """Run the backbone and some heads; see `Walk`."""
         batch = len(pixels)
-        staged = self._staging[:batch]
-        staged.copy_(pixels)
+        staged = pixels
+        if pixels.device.type == 'cpu':
+            staged = self._staging[:batch]
+            staged.copy_(pixels)
         # What torch calls fp32 shall be it, also in convolutions.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream), exact:

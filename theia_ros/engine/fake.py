@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import PATCH_PX
 from theia_ros.catalog import STUDENTS
 from theia_ros.catalog import TARGETS
+from theia_ros.engine.base import Pixels
 from theia_ros.model import ModelConfig
 
 
@@ -29,14 +28,15 @@ class FakeEngine:
     device = 'none'
     fingerprint = ''
     max_batch = 64
+    pixels_on = torch.device('cpu')
 
     def __init__(self, config: ModelConfig) -> None:
         """Imitate a model of this shape."""
         self.config = config
 
-    def infer(self, pixels: NDArray[np.uint8], tensors: Collection[str]) -> dict[str, Tensor]:
+    def infer(self, pixels: Pixels, tensors: Collection[str]) -> dict[str, Tensor]:
         """Return the tensors that are asked for; see `Engine.infer`."""
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255  # (B, 3, H, W)
+        images = torch.as_tensor(pixels).permute(0, 3, 1, 2).float() / 255  # (B, 3, H, W)
         return {name: self._tokens(images, name) for name in tensors}
 
     def close(self) -> None:

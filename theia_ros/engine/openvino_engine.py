@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 
 from theia_ros.engine import machine
 from theia_ros.engine.parts_engine import first_line
-from theia_ros.engine.parts_engine import on_host
+from theia_ros.engine.parts_engine import HostWalk
 from theia_ros.engine.parts_engine import Runner
 from theia_ros.engine.parts_engine import Walk
 from theia_ros.engine.precision import with_stepwise_norms
@@ -121,7 +121,7 @@ class OpenvinoCompiler:
 
     def walk(self, runners: Mapping[str, Runner], params: EncoderParams) -> Walk:
         """Run the parts on the host; see `Compiler`."""
-        return on_host(runners)
+        return HostWalk(runners)
 
 
 class OpenvinoRunner:

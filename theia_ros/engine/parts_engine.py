@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import IMAGE_PX
+from theia_ros.engine.base import Pixels
 from theia_ros.errors import EngineError
 from theia_ros.model import ModelConfig
 
@@ -27,13 +27,19 @@ class Runner(Protocol):
 
 
 class Walk(Protocol):
-    """Runs parts one after the other."""
+    """Runs parts one after the other.
+
+    Attributes:
+        pixels_on: Where it likes its pixels to lie.
+    """
+
+    pixels_on: torch.device
 
     def __call__(self, pixels: Tensor, teachers: Sequence[str]) -> dict[str, Tensor]:
         """Run the backbone and some heads.
 
         Args:
-            pixels: (B, 224, 224, 3) uint8, on the host.
+            pixels: (B, 224, 224, 3) uint8, on the host or where `pixels_on` says.
             teachers: Whose heads to run.
 
         Returns:
@@ -67,26 +73,28 @@ class PartsEngine:
         self.backend, self.precision = label.backend, label.precision
         self.device, self.fingerprint = label.device, label.fingerprint
         self.max_batch = max_batch
+        self.pixels_on = walk.pixels_on
         self._walk: Walk | None = walk
 
-    def infer(self, pixels: NDArray[np.uint8], tensors: Collection[str]) -> dict[str, Tensor]:
+    def infer(self, pixels: Pixels, tensors: Collection[str]) -> dict[str, Tensor]:
         """Return the tensors that are asked for; see `Engine.infer`."""
         if self._walk is None:
             raise EngineError('the engine is closed; open it again')
-        if pixels.shape[1:] != (IMAGE_PX, IMAGE_PX, 3) or pixels.dtype != np.uint8:
+        if isinstance(pixels, np.ndarray):
+            # Compilers' runtimes take addresses, and torch wants to be allowed to write there.
+            pixels = torch.from_numpy(np.require(pixels, requirements=['C', 'W']))
+        if pixels.shape[1:] != (IMAGE_PX, IMAGE_PX, 3) or pixels.dtype != torch.uint8:
             raise EngineError(
                 f'the {self.backend} engine takes (B, {IMAGE_PX}, {IMAGE_PX}, 3) uint8, found '
-                f'{pixels.shape} {pixels.dtype}'
+                f'{tuple(pixels.shape)} {str(pixels.dtype).removeprefix("torch.")}'
             )
         check_batch(len(pixels), self.max_batch)
         if not tensors:
             return {}
-        # Compilers' runtimes take addresses, and torch wants to be allowed to write there.
-        batch = torch.from_numpy(np.require(pixels, requirements=['C', 'W']))
         teachers = [name for name in self.config.teachers if name in tensors]
         try:
             with torch.inference_mode():
-                found = self._walk(batch, teachers)
+                found = self._walk(pixels, teachers)
         except RuntimeError as exc:
             raise EngineError(
                 f'{self.backend} failed on {self.device}: {first_line(exc)}'
@@ -98,16 +106,21 @@ class PartsEngine:
         self._walk = None
 
 
-def on_host(runners: Mapping[str, Runner]) -> Walk:
-    """Return a walk through parts that run on the host, by tensor name."""
+class HostWalk:
+    """Walk through parts that run on the host."""
 
-    def walk(pixels: Tensor, teachers: Sequence[str]) -> dict[str, Tensor]:
-        found = {BACKBONE: runners[BACKBONE](pixels)}
+    pixels_on = torch.device('cpu')
+
+    def __init__(self, runners: Mapping[str, Runner]) -> None:
+        """Take over parts, by tensor name."""
+        self._runners = runners
+
+    def __call__(self, pixels: Tensor, teachers: Sequence[str]) -> dict[str, Tensor]:
+        """Run the backbone and some heads; see `Walk`."""
+        found = {BACKBONE: self._runners[BACKBONE](pixels)}
         for name in teachers:
-            found[name] = runners[name](found[BACKBONE])
+            found[name] = self._runners[name](found[BACKBONE])
         return found
-
-    return walk
 
 
 def check_batch(pictures: int, max_batch: int) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from theia_ros.engine.base import Pixels
 from theia_ros.engine.parts_engine import check_batch
 from theia_ros.engine.parts_engine import first_line
 from theia_ros.engine.precision import in_precision
@@ -21,6 +20,7 @@ class TorchEngine:
 
     backend = 'torch'
     fingerprint = ''
+    pixels_on = torch.device('cpu')
 
     def __init__(
         self, model: TheiaModel, device: torch.device, precision: str, max_batch: int
@@ -39,14 +39,14 @@ class TorchEngine:
         self._model: TheiaModel | None = in_precision(model, self.precision).to(device)
         self.device = device_name(device)
 
-    def infer(self, pixels: NDArray[np.uint8], tensors: Collection[str]) -> dict[str, Tensor]:
+    def infer(self, pixels: Pixels, tensors: Collection[str]) -> dict[str, Tensor]:
         """Return the tensors that are asked for; see `Engine.infer`."""
         if self._model is None:
             raise EngineError('the engine is closed; open it again')
         check_batch(len(pixels), self.max_batch)
         try:
             with torch.inference_mode():
-                on_device = torch.from_numpy(pixels).to(self._device)
+                on_device = torch.as_tensor(pixels).to(self._device)
                 found = self._model(on_device, tensors)
                 if self._device.type == 'cuda':
                     torch.cuda.synchronize(self._device)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from theia_ros import squash as squash_module
+from theia_ros.preprocess import official
+from theia_ros.squash import preparation
+from theia_ros.squash import Squash
+from theia_ros.squash import table
+
+SIZES = [
+    (480, 640),
+    (720, 1280),
+    (1080, 1920),
+    (1, 1),
+    (3, 5),
+    (224, 300),
+    (301, 224),
+    (224, 224),
+    (225, 223),
+    (448, 448),
+    (97, 1201),
+    (16, 2000),
+]
+GPU = pytest.param(
+    'cuda',
+    marks=[
+        pytest.mark.gpu,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device'),
+    ],
+)
+
+
+@pytest.fixture(scope='module', params=['cpu', GPU])
+def squash(request: pytest.FixtureRequest) -> Squash:
+    return Squash(torch.device(request.param))
+
+
+def noise(height_px: int, width_px: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), np.uint8)
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_same_bytes_as_pillow(squash: Squash, size: tuple[int, int]) -> None:
+    extremes = noise(*size) // 128 * 255
+    for picture in (noise(*size), extremes, np.full((*size, 3), 255, np.uint8)):
+        (found,) = squash([picture]).cpu().numpy()
+        assert found.shape == (224, 224, 3)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, official(picture))
+
+
+def test_sizes_that_nobody_chose(squash: Squash) -> None:
+    rng = np.random.default_rng(1)
+    for seed, size in enumerate(rng.integers(1, 900, (40, 2))):
+        picture = noise(*size, seed)
+        np.testing.assert_array_equal(squash([picture])[0].cpu(), official(picture))
+
+
+def test_a_batch_of_several_sizes_keeps_its_order(squash: Squash) -> None:
+    sizes = [(480, 640), (480, 640), (30, 40), (480, 640), (224, 224)]
+    pictures = [noise(*size, seed) for seed, size in enumerate(sizes)]
+    found = squash(pictures).cpu().numpy()
+    np.testing.assert_array_equal(found, np.stack([official(p) for p in pictures]))
+
+
+def test_earlier_batches_are_left_alone(squash: Squash) -> None:
+    first = squash([noise(480, 640)])
+    before = first.clone()
+    squash([noise(480, 640, 1)])
+    assert torch.equal(first, before)
+
+
+def test_pictures_that_are_no_array_of_their_own(squash: Squash) -> None:
+    """Read-only, and a view with steps, as from messages with padded rows."""
+    picture = noise(480, 640)
+    view = picture[:, 4:-4]
+    view.flags.writeable = False
+    np.testing.assert_array_equal(squash([view])[0].cpu(), official(view))
+    np.testing.assert_array_equal(
+        squash([picture[..., ::-1]])[0].cpu(), official(picture[..., ::-1])
+    )
+
+
+@pytest.mark.parametrize('length_px', [1, 7, 224, 640, 1920, 8000])
+def test_weights_of_a_pixel_make_one(length_px: int) -> None:
+    at, weights = table(length_px)
+    assert at.min() >= 0
+    assert at.max() == length_px - 1
+    assert (weights >= 0).all()
+    assert np.abs(weights.sum(axis=1) - 2**22).max() <= at.shape[1]
+
+
+def test_an_engine_on_the_host_is_prepared_for_there() -> None:
+    prepare, note = preparation('official', torch.device('cpu'))
+    assert (note, not isinstance(prepare, Squash)) == ('', True)
+    np.testing.assert_array_equal(prepare([noise(48, 64)])[0], official(noise(48, 64)))
+
+
+def test_other_bytes_are_told_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(Squash):
+        def __init__(self, device: torch.device) -> None:
+            super().__init__(torch.device('cpu'))
+
+        def __call__(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
+            return super().__call__(pictures) ^ 1
+
+    monkeypatch.setattr(squash_module, 'Squash', Wrong)
+    prepare, note = preparation('official', torch.device('cuda:7'))
+    assert note == 'pictures are resized on the host: cuda:7 gives other bytes'
+    np.testing.assert_array_equal(prepare([noise(48, 64)])[0], official(noise(48, 64)))
+
+
+def test_the_same_bytes_are_made_where_the_engine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Here(Squash):
+        def __init__(self, device: torch.device) -> None:
+            super().__init__(torch.device('cpu'))
+
+    monkeypatch.setattr(squash_module, 'Squash', Here)
+    prepare, note = preparation('official', torch.device('cuda:7'))
+    assert (note, type(prepare)) == ('', Here)
+    host, note = preparation('native', torch.device('cuda:7'))
+    assert (note, isinstance(host, Squash)) == ('', False)
