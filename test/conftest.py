@@ -75,12 +75,25 @@ def users_cache() -> Path:
     return cache_folder()
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _own_folders(
+    users_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """Keep what fixtures of modules write out of the user's folders; engines are built once."""
+    folder = tmp_path_factory.getbasetemp() / 'environment'
+    names = {
+        'ROS_LOG_DIR': str(folder / 'ros_log'),
+        'THEIA_ROS_CACHE': str(folder / 'empty_cache'),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in names.items():
+            patch.setenv(name, value)
+        yield names
+
+
 @pytest.fixture(autouse=True)
 def _clean_environ(
-    users_cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
+    _own_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """Take the user's settings away, and keep what a test writes out of the user's folders."""
     marks = {mark.name for mark in request.node.iter_markers()}
@@ -89,9 +102,8 @@ def _clean_environ(
             monkeypatch.delenv(name)
         if name.lower() in _PROXIES and not marks & {'network', 'packaging'}:
             monkeypatch.delenv(name)
-    folder = tmp_path_factory.getbasetemp() / 'environment'
-    monkeypatch.setenv('ROS_LOG_DIR', str(folder / 'ros_log'))
-    monkeypatch.setenv('THEIA_ROS_CACHE', str(folder / 'empty_cache'))
+    for name, value in _own_folders.items():
+        monkeypatch.setenv(name, value)
     if 'needs_ros' in marks:
         request.getfixturevalue('domain')
 

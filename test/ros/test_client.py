@@ -394,7 +394,7 @@ def test_killed_encoder_that_is_started_again(peer, start, client, capfd) -> Non
         assert found.stamp_ns > killed_ns
         assert found['camera'].provenance == trained_with.digest
 
-        encoder.stop(signal.SIGKILL)
+        encoder.stop()
         encoder = start({**STARTED, 'reduction': 'mean'})
         error = eventually_error(features, ProvenanceError, 'reduction')
         assert 'features of camera are refused: provenance is ' in str(error)
@@ -403,7 +403,7 @@ def test_killed_encoder_that_is_started_again(peer, start, client, capfd) -> Non
             features.wait(1.0)
         assert features.counts['camera'].refused > 0
 
-        encoder.stop(signal.SIGKILL)
+        encoder.stop()
         start()
         found = eventually(lambda: not error_of(features) and features.newest(), 'features again')
         assert found['camera'].shape == (196, 192)
@@ -426,7 +426,7 @@ def test_another_backend_or_precision_is_refused_by_name(peer, start, client, tm
             ({'precision': 'bf16'}, ': precision is bf16, trained with fp32'),
             ({'backend': 'fake'}, ': backend is fake, trained with torch'),
         ):
-            encoder.stop(signal.SIGKILL)
+            encoder.stop()
             encoder = start({**torch, **change})
             error = eventually_error(features, ProvenanceError, expected)
             assert str(error).endswith(expected)
@@ -437,7 +437,7 @@ def test_without_a_training_a_new_provenance_begins_anew(peer, start, client, ca
     features = client('camera', max_age_s=PATIENT_S)
     with filming(peer, encoder):
         assert features.wait(GENEROUS_S)['camera'].shape == (196, 192)
-        encoder.stop(signal.SIGKILL)
+        encoder.stop()
         start({**STARTED, 'reduction': 'mean'})
         eventually(
             lambda: not error_of(features) and features.newest()['camera'].shape == (1, 192),

@@ -126,7 +126,7 @@ def test_history(peer, start, tmp_path) -> None:
         assert '0.25]' in done.stdout
         assert json.loads((tmp_path / 'origin.json').read_text())['backend'] == 'fake'
 
-        encoder.stop(signal.SIGKILL)
+        encoder.stop()
         start({**STARTED, **cameras, 'reduction': 'mean'})
         done = run()
         assert 'ProvenanceError: features of ' in done.stderr
@@ -150,7 +150,7 @@ def test_policy_node_acts_stops_and_refuses(peer, start, policy) -> None:
         encoder = start()
         commands.until(near(0.2, 0.7), 'to go on with the same encoder', node)
 
-        encoder.stop(signal.SIGKILL)
+        encoder.stop()
         encoder = start({**STARTED, 'reduction': 'mean'})
         node.wait_for('reduction is mean, trained with none')
         peer.spin(0.5)  # what was said before is still on its way to the peer
@@ -158,7 +158,7 @@ def test_policy_node_acts_stops_and_refuses(peer, start, policy) -> None:
         peer.spin(1.0)
         assert set(commands.all) == {STOP}
 
-        encoder.stop(signal.SIGKILL)
+        encoder.stop()
         start()
         commands.until(near(0.2, 0.7), 'to go on with the right encoder', node)
         assert node.stop() == 0
