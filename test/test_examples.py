@@ -29,7 +29,8 @@ def test_every_example_has_a_test() -> None:
 
 
 def test_encode(tmp_path: Path) -> None:
-    model = synthetic.write_model(tmp_path / 'model', teachers=())
+    # As the model of the demo, whose engine tests of this run share.
+    model = synthetic.write_model(tmp_path / 'tiny', teachers=())
     Image.fromarray(synthetic.golden_rule.image('scene_96x128')).save(tmp_path / 'a.png')
     done = subprocess.run(
         [sys.executable, EXAMPLES / 'encode.py', tmp_path / 'a.png', model],

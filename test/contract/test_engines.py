@@ -60,7 +60,8 @@ COSINE = {'fp32': 1 - 1e-6, 'fp16': 0.9999, 'bf16': 0.999}
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic.write_model(tmp_path_factory.mktemp('tiny'))
+    # Its name is part of the names of its engines, which tests of this run share.
+    return synthetic.write_model(tmp_path_factory.mktemp('model') / 'tiny')
 
 
 @pytest.fixture(scope='module')

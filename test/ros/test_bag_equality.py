@@ -25,7 +25,8 @@ KINDS = {'front': Image, 'wrist': CompressedImage}
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic.write_model(tmp_path_factory.mktemp('tiny'))
+    # Its name is part of the names of its engines, which tests of this run share.
+    return synthetic.write_model(tmp_path_factory.mktemp('model') / 'tiny')
 
 
 @pytest.fixture

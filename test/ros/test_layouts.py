@@ -42,12 +42,23 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope='module')
+def offers():
+    """What nodes of this module offered, by name."""
+    return {}
+
+
 @pytest.fixture
-def offered(peer, start, folder, tmp_path):
-    """Start a node with a camera and the cloud of its depth; return topics and their types."""
+def offered(request, offers, folder):
+    """Return topics and types of a node with a camera and the cloud of its depth."""
 
     def offered(node='/theia', cameras=None):
-        cameras = cameras or {'camera': '/camera/image_raw'}
+        if node not in offers:
+            peer, start = map(request.getfixturevalue, ('peer', 'start'))
+            offers[node] = ask(peer, start, node, cameras or {'camera': '/camera/image_raw'})
+        return offers[node]
+
+    def ask(peer, start, node, cameras):
         namespace, _, name = node.rpartition('/')
         encoder = start(
             {

@@ -15,6 +15,7 @@ from theia_ros.soak.__main__ import arguments
 pytestmark = pytest.mark.needs_ros
 
 
+@pytest.mark.slow
 def test_short_soak_passes_and_tells_what_it_saw(tmp_path):
     path = tmp_path / 'soak.json'
     options = '--minutes 0.15 --every 1 --fake-cameras 2 --fake-hz 10 --real-cameras 0'

@@ -143,7 +143,10 @@ def test_only_what_is_shown_is_subscribed_to(peer, start, view, browse):
     are(0, 0, 0)
 
 
-def test_encoder_may_be_killed_and_started_again(peer, start, view, browse):
+@pytest.mark.parametrize(
+    'number', [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
+def test_encoder_may_end_and_be_started_again(peer, start, view, browse, number):
     node, page = start(ONE), view()
     browser = browse(page)
     camera = peer.publisher(Image, CAMERA, node)
@@ -151,7 +154,7 @@ def test_encoder_may_be_killed_and_started_again(peer, start, view, browse):
     browser.show(PCA)
     until_seen(peer, camera, browser, [PCA], 'a map')
 
-    node.process.kill()
+    node.process.send_signal(number)
     peer.until(lambda: browser.nodes['/theia']['away_s'], 'that the node is away')
     assert browser.panes('/theia')['PCA'] == PCA  # its place is kept
     page.wait_for('/theia: is away; waiting for it')

@@ -458,6 +458,7 @@ def test_steps_of_cameras_are_averaged_and_the_engine_is_busy() -> None:
     assert busy_part(steps, pictures_hz=80.0, cameras=2) == pytest.approx(0.4)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_ros
 def test_the_node_as_a_whole(tmp_path, capsys) -> None:
     arguments = ('--ros', '--backends', 'fake', '--model', 'theia-tiny-patch16-224-cddsv')

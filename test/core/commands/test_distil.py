@@ -139,6 +139,7 @@ def test_it_learns_and_beats_what_is_had_for_nothing(heads, tmp_path, capsys) ->
     assert weights(run) == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(heads, tmp_path, capsys) -> None:
     """Killed as by the system, at a moment that nobody chose, and twice."""
     command = [*heads, '--steps', '24', '--save-every', '2']
