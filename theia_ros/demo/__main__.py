@@ -121,7 +121,9 @@ def run(args: argparse.Namespace) -> None:
         watcher.subscribe()
         info = watcher.info
         print(f'encoder: {info.model}, {info.backend} {info.precision} on {info.device}')
-        camera = stack_.enter_context(_process('camera', _camera_command(args), args.output))
+        # It begins when encoder and watcher listen, else its few seconds may pass unheard.
+        command = [*_camera_command(args), '-p', 'listeners:=2']
+        camera = stack_.enter_context(_process('camera', command, args.output))
         _play(watcher, [encoder, camera], args.seconds)
     if not moments:
         raise TheiaRosError(f'no features came; see {args.output}/encoder.log and camera.log')

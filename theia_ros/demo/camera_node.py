@@ -24,12 +24,12 @@ from theia_ros.nodes.process import run_node
 
 
 class DemoCamera(Node):
-    """Publish rgb8 images while somebody listens, and how many there were.
+    """Publish rgb8 images while as many as expected listen, and how many images there were.
 
     Parameters: `video` (a file) or `device` (a number) instead of the built-in pictures,
     `rate_hz`, `width_px`, `height_px`, `frame_id`, `seconds` after which it falls silent
-    (0: never), and `fov_deg`, the horizontal angle of view that `~/camera_info` claims (0: none is
-    published).
+    (0: never), `listeners` without which it waits (1 or more), and `fov_deg`, the horizontal angle
+    of view that `~/camera_info` claims (0: none is published).
     """
 
     def __init__(self) -> None:
@@ -42,8 +42,11 @@ class DemoCamera(Node):
         video = self.declare_parameter('video', '').value
         device = self.declare_parameter('device', -1).value
         fov_deg = self.declare_parameter('fov_deg', 0.0).value
+        self._listeners = self.declare_parameter('listeners', 1).value
         if not (rate_hz > 0 and width > 0 and height > 0):
             raise ParameterError('rate_hz, width_px and height_px must be above 0')
+        if self._listeners < 1:
+            raise ParameterError(f'listeners is {self._listeners}; use 1 or more')
         if not 0 <= fov_deg < 180:
             raise ParameterError(f'fov_deg is {fov_deg}; use 0 to below 180')
         self._pictures = _open(video, device, (width, height), rate_hz)
@@ -62,7 +65,7 @@ class DemoCamera(Node):
         self.create_timer(1.0, self._tell)
 
     def _publish(self) -> None:
-        if self._left == 0 or not self._images.get_subscription_count():
+        if self._left == 0 or self._images.get_subscription_count() < self._listeners:
             return
         rgb = self._next
         height, width = rgb.shape[:2]
