@@ -40,13 +40,15 @@ OPENVINO = pytest.mark.skipif(not find_spec('openvino'), reason='openvino is not
 BF16_CPU = pytest.mark.skipif(bool(lacking('bf16')), reason=lacking('bf16') or 'it can')
 FP16_CPU = pytest.mark.skipif(bool(lacking('fp16')), reason=lacking('fp16') or 'it can')
 TENSORRT = pytest.mark.skipif(bool(no_tensorrt()), reason=no_tensorrt() or 'it is there')
+# Few processors have it, and it is built as bf16 is.
+FP16 = [OPENVINO, FP16_CPU, pytest.mark.slow]
 ENGINES = [
     pytest.param(('fake', 'fp32', 'auto'), id='fake'),
     pytest.param(('torch', 'fp32', 'cpu'), id='torch-cpu-fp32'),
     pytest.param(('torch', 'bf16', 'cpu'), id='torch-cpu-bf16'),
     pytest.param(('openvino', 'fp32', 'cpu'), id='openvino-fp32', marks=[OPENVINO]),
     pytest.param(('openvino', 'bf16', 'cpu'), id='openvino-bf16', marks=[OPENVINO, BF16_CPU]),
-    pytest.param(('openvino', 'fp16', 'cpu'), id='openvino-fp16', marks=[OPENVINO, FP16_CPU]),
+    pytest.param(('openvino', 'fp16', 'cpu'), id='openvino-fp16', marks=FP16),
     pytest.param(('torch', 'fp32', 'cuda'), id='torch-cuda-fp32', marks=CUDA),
     pytest.param(('torch', 'fp16', 'cuda'), id='torch-cuda-fp16', marks=CUDA),
     pytest.param(('torch', 'bf16', 'cuda'), id='torch-cuda-bf16', marks=CUDA),

@@ -585,7 +585,7 @@ def test_failed_configure_can_be_corrected(peer, start):
     'topic',
     [
         pytest.param('/front camera/image', id='space'),
-        pytest.param('/front//image', id='two-slashes'),
+        pytest.param('/front//image', id='two-slashes', marks=pytest.mark.slow),
         pytest.param('1front', id='digit-first'),
     ],
 )
@@ -660,6 +660,7 @@ def test_live_parameter_has_its_effect(peer, start):
     node.wait_for('no image on /camera/image_raw')
 
 
+# Each way to go wrong once; test_ros_params.py and test_params.py have the other mistakes.
 MISTAKES = [
     pytest.param({'modell': 'x'}, [], "unknown parameter 'modell'; known: model,", id='unknown'),
     pytest.param({'model': 5}, [], 'model', id='wrong-type'),
@@ -671,14 +672,26 @@ MISTAKES = [
         {}, ['--params-file', '{folder}/empty.yaml'], 'cameras is empty', id='empty-list'
     ),
     pytest.param({}, ['--bogus'], '--bogus', id='unknown-argument'),
-    pytest.param({'backend': 'gpu'}, [], "backend is 'gpu'; use one of auto,", id='no-choice'),
+    pytest.param(
+        {'backend': 'gpu'},
+        [],
+        "backend is 'gpu'; use one of auto,",
+        id='no-choice',
+        marks=pytest.mark.slow,
+    ),
     pytest.param(
         {'cameras': ['a', 'b']},
         [],
         'cameras names 2 and image_topics 1; give one topic for each camera',
         id='lists-do-not-fit',
     ),
-    pytest.param({'model': 'theia-huge'}, [], "unknown model 'theia-huge'", id='unknown-model'),
+    pytest.param(
+        {'model': 'theia-huge'},
+        [],
+        "unknown model 'theia-huge'",
+        id='unknown-model',
+        marks=pytest.mark.slow,
+    ),
     pytest.param(
         {'backend': 'torch'},
         [],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import contextlib
 import json
-import signal
 import subprocess
 import sys
 import threading
@@ -144,7 +143,7 @@ def test_policy_node_acts_stops_and_refuses(peer, start, policy) -> None:
     with filming(peer, encoder, grey(51), elbow=0.7):
         commands.until(near(0.2, 0.7), 'what it was trained to do', node)
 
-        encoder.stop(signal.SIGKILL)
+        encoder.stop()
         commands.until(is_stop, 'a stop without an encoder', node)
         node.wait_for('stopped: the newest features of camera are ')
         encoder = start()
