@@ -3,7 +3,7 @@
   python scripts/keep_model.py RUN FOLDER
 
 RUN is the folder of the run. FOLDER gets model.safetensors, config.json, statistics/ and the
-figures of the run.
+figures of the run, of its losses every 25th.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from safetensors.torch import save_file
 
+ROWS_APART = 25  # of the losses
 ABOUT = {
     'architectures': ['DeiT-tiny/16 distilled from DINOv2-small and a simulator'],
     'description': 'one rendered table and six photographs; no Theia',
@@ -33,8 +34,11 @@ def main(run: Path, folder: Path) -> None:
     config = json.loads((run / 'model' / 'config.json').read_text()) | ABOUT
     (folder / 'config.json').write_text(json.dumps(config, indent=2, sort_keys=True) + '\n')
     shutil.copytree(run / 'model' / 'statistics', folder / 'statistics', dirs_exist_ok=True)
-    for name in ('evaluation.json', 'losses.csv', 'run.json'):
+    for name in ('evaluation.json', 'run.json'):
         shutil.copy(run / name, folder)
+    head, *rows = (run / 'losses.csv').read_text().splitlines()
+    kept = [head, *rows[::ROWS_APART]]
+    (folder / 'losses.csv').write_text('\n'.join(kept) + '\n')
     size_mb = (folder / 'model.safetensors').stat().st_size / 1e6
     print(f'{folder / "model.safetensors"}: {len(halves)} tensors, {size_mb:.1f} MB')
 

@@ -93,7 +93,7 @@ def _torch(params: EncoderParams, report: Report) -> Engine:
     from theia_ros.engine.cuda_walk import CudaWalk
 
     precision = 'fp16' if params.precision == 'auto' else params.precision
-    model = in_precision(source.model, precision).to(device)
+    model = in_precision(source.model, precision, stepwise_norms=True).to(device)
     runners = {name: part_of(model, name) for name in source.config.tensors}
     walk = CudaWalk(runners, device, params.max_batch, params.cuda_graphs)
     label = Label('torch', precision, device_name(device), '')

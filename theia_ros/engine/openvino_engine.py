@@ -20,7 +20,7 @@ from theia_ros.engine.parts_engine import first_line
 from theia_ros.engine.parts_engine import HostWalk
 from theia_ros.engine.parts_engine import Runner
 from theia_ros.engine.parts_engine import Walk
-from theia_ros.engine.precision import with_stepwise_norms
+from theia_ros.engine.precision import in_precision
 from theia_ros.engine.torch_engine import device_name
 from theia_ros.errors import EngineError
 from theia_ros.model import TheiaModel
@@ -82,7 +82,8 @@ class OpenvinoCompiler:
 
     def prepare(self, model: TheiaModel) -> TheiaModel:
         """Return the model with sums that OpenVINO gets right; see `Compiler`."""
-        return with_stepwise_norms(model) if self.precision == 'fp32' else model
+        exact = self.precision == 'fp32'
+        return in_precision(model, 'fp32', stepwise_norms=True) if exact else model
 
     def build(self, program: ExportedProgram, max_batch: int) -> bytes:
         """Return compiled blobs, one after the other, each after its size; see `Compiler`.

@@ -29,10 +29,12 @@ def reference(model: TheiaModel) -> dict[str, torch.Tensor]:
     return model(torch.from_numpy(pictures()[:1]), model.config.tensors)
 
 
-@pytest.mark.parametrize('written_out', [False, True])
+@pytest.mark.parametrize('how', [{}, {'written_out': True}, {'stepwise_norms': True}], ids=str)
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
-def test_close_to_float32(precision, written_out, model, reference) -> None:
-    other = in_precision(model, precision, written_out=written_out)
+def test_close_to_float32(precision, how, model, reference) -> None:
+    other = in_precision(model, precision, **how)
+    wide = [m for m in other.modules() if isinstance(m, nn.LayerNorm) and len(m.weight.shape) > 1]
+    assert bool(wide) == ('stepwise_norms' not in how)
     found = other(torch.from_numpy(pictures()[:1]), model.config.tensors)
     for name, expected in reference.items():
         assert found[name].dtype == torch.float32
