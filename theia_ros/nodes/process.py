@@ -24,8 +24,8 @@ from rclpy.signals import SignalHandlerOptions
 
 from theia_ros.errors import TheiaRosError
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEEP_BYTES = 1 << 29
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_KEEP_BYTES, _ARENAS = 1 << 29, 2
 _SIGNALS_S = 0.2
 _LONGEST_END_S = 1.6
 
@@ -34,12 +34,15 @@ def keep_large_buffers() -> None:
     """Let the allocator keep the memory of large messages.
 
     By default glibc gives the buffer of every image back to the kernel, and fetching it again
-    costs several times as much as all the rest of receiving one. Harmless elsewhere.
+    costs several times as much as all the rest of receiving one. And it gives each thread an arena
+    of its own, each of which then keeps what it needed at most: a node would grow for hours until
+    every thread has had its worst moment. Harmless elsewhere.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt:
         mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+        mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def give_back_memory() -> None:
