@@ -58,6 +58,17 @@ class Baseline:
         self.device = device
         self.tensors = model.config.tensors
 
+    def expected(
+        self, frames: Sequence[Frame], outputs: Collection[str]
+    ) -> list[dict[str, NDArray[np.float32]]]:
+        """Return what others are compared with: the tensors of `run`, in true float32.
+
+        On CUDA, torch lets convolutions round their input to TF32 unless it is told otherwise, and
+        the published code does not tell it.
+        """
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return self.run(frames, outputs)[0]
+
     def run(
         self, frames: Sequence[Frame], outputs: Collection[str]
     ) -> tuple[list[dict[str, NDArray[np.float32]]], dict[str, float]]:

@@ -138,7 +138,7 @@ def _open(params: EncoderParams, settings: Settings) -> list[Contender]:
 def _gate(baseline: Baseline, contenders: Sequence[Contender], cases: Sequence[Case]) -> None:
     """Compare everyone with the baseline in every case, before anything is timed."""
     for word, names, frames in tqdm(cases, desc='compare', unit='case', delay=2, leave=False):
-        expected, _ = baseline.run(frames, names)
+        expected = baseline.expected(frames, names)
         for one in contenders:
             if not one.runner or word in one.refused:
                 continue

@@ -118,6 +118,19 @@ def test_the_baseline_equals_the_encoder(folder: Path) -> None:
             np.testing.assert_allclose(tokens, theirs.features[name].tokens, rtol=0, atol=1e-5)
 
 
+def test_others_are_compared_with_true_float32(folder: Path, monkeypatch) -> None:
+    baseline, allowed = Baseline(tiny(folder)), []
+
+    def run(*_: object) -> object:
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return ['tensors'], {}
+
+    monkeypatch.setattr(baseline, 'run', run)
+    before = torch.backends.cudnn.allow_tf32
+    assert baseline.expected(FRAMES, ['theia']) == ['tensors']
+    assert (allowed, torch.backends.cudnn.allow_tf32) == ([False], before)
+
+
 def test_the_baseline_gives_only_what_is_asked_for(folder: Path) -> None:
     (found,), _ = Baseline(tiny(folder)).run(make_frames(1, (32, 32)), ['clip'])
     assert list(found) == ['clip']
