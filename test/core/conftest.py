@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from helpers import synthetic
 from helpers.hub_server import Hub
 
+from theia_ros import catalog
 from theia_ros.hub import patience
 
 _STRIPPED = ('HF_TOKEN', 'HF_TOKEN_PATH', 'HUGGING_FACE_HUB_TOKEN', 'HF_HUB_OFFLINE')
@@ -40,6 +42,18 @@ def hub(monkeypatch):
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model with all five heads, parameters by the rule of the goldens."""
     return synthetic.write_model(tmp_path_factory.mktemp('tiny'))
+
+
+@pytest.fixture
+def damaged_tiny(monkeypatch, tmp_path):
+    """Weights of the shipped model in a copy of the package, with one byte of them changed."""
+    folder = Path(shutil.copytree(catalog.find_model('demo-tiny'), tmp_path / 'demo-tiny'))
+    path = folder / 'model.safetensors'
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    monkeypatch.setattr(catalog, '_shipped_folders', lambda name: [folder])
+    return path
 
 
 @pytest.fixture(autouse=True)

@@ -1,18 +1,25 @@
+import hashlib
+import json
+import math
+import os
 import re
+from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from theia_ros import catalog
 from theia_ros.demo import model as demo_model
 from theia_ros.errors import ParameterError
 from theia_ros.errors import WeightsError
 
+TINY = 'demo-tiny'
 OFFICIAL = [name for name in catalog.MODELS if name.startswith('theia-')]
 
 
-def test_six_official_models_and_the_demo():
+def test_six_official_models_and_two_for_the_demo():
     assert len(OFFICIAL) == 6
-    assert set(catalog.MODELS) - set(OFFICIAL) == {demo_model.NAME}
+    assert set(catalog.MODELS) - set(OFFICIAL) == {demo_model.NAME, TINY}
 
 
 @pytest.mark.parametrize('name', OFFICIAL)
@@ -35,15 +42,18 @@ def test_official_models_come_from_their_institute(name):
         ('theia-small-patch16-224-cddsv', 212),
         ('theia-base-patch16-224-cddsv', 752),
         ('demo-dinov2-small', 86.7),
+        ('demo-tiny', 19.2),
     ],
 )
 def test_sizes_are_the_published_ones(name, megabytes):
-    assert 4 * catalog.MODELS[name].parameters / 1e6 == pytest.approx(megabytes, rel=3e-3)
+    model, bytes_each = catalog.MODELS[name], 2 if name == TINY else 4
+    assert model.size_mb == pytest.approx(megabytes, rel=3e-3)
+    assert model.size_mb == pytest.approx(bytes_each * model.parameters / 1e6, rel=3e-3)
 
 
 def test_checksums_are_checksums():
     known = [model.sha256 for model in catalog.MODELS.values() if model.sha256]
-    assert len(known) == len(set(known)) == 5
+    assert len(known) == len(set(known)) == 6
     assert all(re.fullmatch('[0-9a-f]{64}', sha256) for sha256 in known)
     assert catalog.MODELS[demo_model.NAME].sha256 == demo_model.WEIGHTS_SHA256
 
@@ -71,6 +81,59 @@ class TestCache:
         monkeypatch.delenv('XDG_CACHE_HOME')
         monkeypatch.setenv('HOME', str(tmp_path))
         assert catalog.cache_folder() == tmp_path / '.cache' / 'theia_ros'
+
+
+class TestShippedModel:
+    @pytest.fixture
+    def installed(self, monkeypatch, tmp_path):
+        """A package without the repository around it, on no path of ROS, in an empty prefix."""
+        package = tmp_path / 'site-packages' / 'theia_ros'
+        monkeypatch.setattr(catalog, '__file__', str(package / 'catalog.py'))
+        monkeypatch.setattr(catalog.sys, 'prefix', str(tmp_path / 'prefix'))
+        monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
+        return package
+
+    def test_it_is_in_the_repository_and_needs_no_cache(self):
+        folder = catalog.find_model(TINY)
+        assert folder == Path(__file__).parents[2] / 'models' / TINY
+        assert not catalog.cache_folder().exists()
+
+    def test_the_catalogue_has_its_size_and_checksum(self):
+        model, path = catalog.MODELS[TINY], catalog.find_model(TINY) / 'model.safetensors'
+        content = path.read_bytes()
+        assert len(content) == model.size
+        assert hashlib.sha256(content).hexdigest() == model.sha256
+        with safe_open(path, 'np') as file:
+            shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+        assert sum(math.prod(shape) for shape in shapes) == model.parameters
+        config = json.loads((path.parent / 'config.json').read_text())
+        keys = [catalog.TARGETS[teacher].key for teacher in model.teachers]
+        assert sorted(config['target_feature_sizes']) == sorted(keys)
+        assert model.student in config['backbone']
+        assert model.licence == config['license'] == 'Apache-2.0'
+
+    @pytest.mark.parametrize('where', ['wheel', 'workspace', 'prefix'])
+    def test_it_is_found_where_it_was_installed(self, where, installed, monkeypatch, tmp_path):
+        workspace = tmp_path / 'install' / 'theia_ros'
+        monkeypatch.setenv('AMENT_PREFIX_PATH', f'/opt/ros/none{os.pathsep}{workspace}')
+        root = {
+            'wheel': installed,
+            'workspace': workspace / 'share' / 'theia_ros',
+            'prefix': tmp_path / 'prefix' / 'share' / 'theia_ros',
+        }[where]
+        folder = root / 'models' / TINY
+        folder.mkdir(parents=True)
+        (folder / 'model.safetensors').touch()
+        assert catalog.find_model(TINY) == catalog.model_folder(TINY) == folder
+
+    def test_a_copy_without_it_is_told_and_not_sent_to_fetch(self, installed):
+        with pytest.raises(
+            WeightsError, match=r'comes with theia_ros, but .* whole copy'
+        ) as caught:
+            catalog.find_model(TINY)
+        assert str(installed.parent / 'models' / TINY) in str(caught.value)
+        assert 'theia-ros fetch' not in str(caught.value)
+        assert '\n' not in str(caught.value)
 
 
 class TestFindModel:

@@ -75,6 +75,7 @@ def test_template_is_not_changed(template) -> None:
             'theia-tiny-patch16-224-cddsv',
             ['picture', 'PCA', 'depth', 'segmentation', 'cloud'],
         ),
+        ('demo-tiny', ['picture', 'PCA', 'depth', 'segmentation', 'cloud']),
         ('/home/me/my_theia', ['picture', 'PCA', 'depth', 'segmentation', 'cloud']),
     ],
 )

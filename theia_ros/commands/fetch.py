@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from theia_ros.catalog import cache_folder
+from theia_ros.catalog import find_model
 from theia_ros.catalog import Licence
 from theia_ros.catalog import model_folder
 from theia_ros.catalog import MODELS
@@ -88,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError(f'--statistics {args.statistics}: no such folder')
     try:
         for name in args.names:
-            if name == DEMO:
+            if MODELS[name].shipped:
+                _check_shipped(name)
+            elif name == DEMO:
                 from theia_ros.demo import model
 
                 model.prepare(model_folder(name), report=lambda line: print(line, file=sys.stderr))
@@ -128,6 +131,19 @@ def _fetch(name: str, args: argparse.Namespace) -> None:
     parts = len(assets) + len(copied) - 2
     extra = f', with {parts} files for decoding' if parts else ''
     print(f'{name}: {word} in {model_folder(name)}{extra}')
+
+
+def _check_shipped(name: str) -> None:
+    """Tell of a model that comes with this package, and refuse a damaged one."""
+    folder = find_model(name)
+    for asset in model_assets(name):
+        finding = store.check(asset, hashed=True)
+        if finding.state is not State.INTACT:
+            raise WeightsError(
+                f'{finding.reason}; it comes with theia_ros: take a whole copy, and install it '
+                'again'
+            )
+    print(f'{name}: comes with theia_ros, so there is nothing to fetch; intact in {folder}')
 
 
 def _state(asset: Asset, name: str) -> State:

@@ -14,7 +14,6 @@ from theia_ros.hub.sources import Asset
 from theia_ros.hub.sources import decoder_asset
 from theia_ros.hub.sources import DECODER_SOURCES
 from theia_ros.hub.sources import DEMO
-from theia_ros.hub.sources import demo_asset
 from theia_ros.hub.sources import model_assets
 from theia_ros.hub.sources import statistics_assets
 from theia_ros.hub.store import check
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
             model.name,
             f'{model.parameters / 1e6:.1f} M',
             size_text(model),
-            state((demo_asset(),) if model.name == DEMO else model_assets(model.name)),
+            state(model_assets(model.name)),
             heads_text(model),
             model.licence,
         )
@@ -70,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def size_text(model: Model) -> str:
-    """Return the size of a model's weights, each of which takes 4 bytes."""
-    return f'{4 * model.parameters / 1e6:.1f} MB'
+    """Return the size of a model's weights on disk."""
+    return f'{model.size_mb:.1f} MB'
 
 
 def heads_text(model: Model) -> str:
@@ -87,7 +86,9 @@ def markdown_table() -> str:
     ]
     for model in MODELS.values():
         source = model.source
-        if model.name != DEMO:
+        if model.shipped:
+            source = f'[{source}]({model.name}/README.md)'
+        elif model.name != DEMO:
             source = f'[{source}](https://huggingface.co/{source})'
         rows.append(
             f'| `{model.name}` | {model.student} | {model.parameters / 1e6:.1f} M '

@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from theia_ros.catalog import model_folder
 from theia_ros.demo import model as demo_model
-from theia_ros.demo import table
 from theia_ros.demo.panel import beside
 from theia_ros.demo.panel import Rgb
 from theia_ros.demo.panel import row
@@ -40,6 +39,8 @@ EXAMPLES = """examples:
   scripts/demo --view
   scripts/demo --seconds 60 --video my_robot.mp4
   scripts/demo --device 0 --model ~/my_theia"""
+TABLE_MODEL = 'demo-tiny'
+"""The model that knows the table of the clip: its depth and classes hold nowhere else."""
 _START_S = 120.0
 _MOMENTS = 6
 """Moments in panel.png."""
@@ -71,7 +72,7 @@ def main() -> int:
     source.add_argument('--device', type=int, metavar='N', help='use camera N of this computer')
     parser.add_argument(
         '--model',
-        help=f'name of a model, or its folder (default: {table.NAME} for the pictures that come '
+        help=f'name of a model, or its folder (default: {TABLE_MODEL} for the clip that comes '
         f'with the demo, {demo_model.NAME} for others)',
     )
     parser.add_argument('--output', type=Path, default=Path('demo_output'), metavar='FOLDER')
@@ -157,18 +158,17 @@ def show(args: argparse.Namespace) -> None:
 
 
 def choose_model(args: argparse.Namespace) -> None:
-    """Settle the model and what is played to it, and make the model if it is one of the demo's.
+    """Settle the model and what is played to it, and make the backbone if that is the model.
 
-    What was learned from the rendered table is shown on the rendered table: metres and classes
-    of a simulator mean nothing on photographs.
+    What was learned from the rendered table is shown on the rendered table: depth and classes
+    of a simulator mean nothing on photographs, and few photographs taught the features.
     """
     own_pictures = args.video is not None or args.device is not None
     if args.model is None:
-        args.model = demo_model.NAME if own_pictures else table.NAME
-    if args.model == table.NAME:
-        args.model = str(table.prepare(report=print))
+        args.model = demo_model.NAME if own_pictures else TABLE_MODEL
+    if args.model == TABLE_MODEL:
         if own_pictures:
-            print(f'{table.NAME} knows the rendered table; its maps hold nowhere else')
+            print(f'{TABLE_MODEL} knows the rendered table; its maps hold nowhere else')
         else:
             args.video = str(CLIP)
     elif args.model == demo_model.NAME:

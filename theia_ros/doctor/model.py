@@ -18,7 +18,6 @@ from theia_ros.errors import TheiaRosError
 from theia_ros.hub.sources import Asset
 from theia_ros.hub.sources import decoding_assets
 from theia_ros.hub.sources import DEMO
-from theia_ros.hub.sources import demo_asset
 from theia_ros.hub.sources import model_assets
 from theia_ros.hub.store import check
 from theia_ros.hub.store import read_records
@@ -38,20 +37,25 @@ def files(facts: Facts) -> Iterator[Finding]:
     try:
         folder = find_model(model)
     except TheiaRosError as exc:
-        cure = f'theia-ros fetch {model}' if model in MODELS else 'theia-ros models'
-        agree = ' --accept-licence' if model in MODELS and model != DEMO else ''
-        yield error('model', model, str(exc), f'{cure}{agree}')
+        cure = _fetch(model) if model in MODELS else 'theia-ros models'
+        yield error('model', model, str(exc), cure)
         return
     if model not in MODELS:
         yield ok('model', f'{folder}, a folder of yours: there is no checksum to compare')
         return
-    assets = (demo_asset(),) if model == DEMO else model_assets(model)
-    yield from _compare('model', model, assets, folder)
+    yield from _compare('model', model, model_assets(model), folder)
+
+
+def _fetch(model: str, options: str = '') -> str:
+    """Return what brings a model of the catalogue."""
+    if MODELS[model].shipped:
+        return 'install theia_ros again, from a whole copy'
+    return f'theia-ros fetch {model}{options}' + (' --accept-licence' if model != DEMO else '')
 
 
 def _compare(name: str, model: str, assets: tuple[Asset, ...], folder: Path) -> Iterator[Finding]:
-    """Tell the state of files that were fetched."""
-    again = f'theia-ros fetch {model} --force' + (' --accept-licence' if model != DEMO else '')
+    """Tell the state of files that were fetched, or came with this package."""
+    again = _fetch(model, ' --force')
     states = set()
     for asset in assets:
         try:
@@ -78,7 +82,7 @@ def load(facts: Facts) -> Iterator[Finding]:
         return  # said already
     if failure := facts.model.failure:
         model = facts.params.model
-        cures = [f'theia-ros fetch {model} --force'] if model in MODELS else []
+        cures = [_fetch(model, ' --force')] if model in MODELS else []
         yield error('weights', model, failure, *cures, 'see models/README.md')
         return
     answer = facts.model.answer
@@ -107,7 +111,7 @@ def licence(facts: Facts) -> Iterator[Finding]:
 def parts(facts: Facts) -> Iterator[Finding]:
     """Look for what decoding the model's heads needs beside it."""
     model = facts.params.model
-    if model not in MODELS or not MODELS[model].teachers or not is_here(model):
+    if model not in MODELS or not decoding_assets(model) or not is_here(model):
         return  # `load` tells what a folder has
     if not is_needed(facts):
         return

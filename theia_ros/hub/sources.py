@@ -11,6 +11,7 @@ from urllib.parse import quote
 from theia_ros.catalog import APACHE
 from theia_ros.catalog import cache_folder
 from theia_ros.catalog import Licence
+from theia_ros.catalog import model_folder
 from theia_ros.catalog import MODELS
 from theia_ros.catalog import TEACHERS
 from theia_ros.catalog import THEIA_LICENCE
@@ -38,7 +39,7 @@ class Asset:
     """A file of the cache, and where it comes from.
 
     Attributes:
-        place: Its path below the cache folder.
+        place: Its path below the cache folder; a whole one, if it comes with this package.
         repo: Name of the repository that publishes it.
         base: Address of the repository's files, without the revision.
         file: Its path there.
@@ -133,21 +134,22 @@ STATISTICS_SHA256: Mapping[str, str] = {
 
 
 def model_assets(name: str) -> tuple[Asset, ...]:
-    """Return the files of a published model, the weights last: they make it complete."""
+    """Return the files of a model that are compared, the weights last: they make it complete.
+
+    Of one that is not fetched, only the weights are known.
+    """
     model = MODELS[name]
+    if model.shipped or name == DEMO:
+        place = str(model_folder(name) / WEIGHTS_FILE)
+        return (
+            Asset(place, model.source, '', WEIGHTS_FILE, APACHE, '', model.sha256, model.size),
+        )
     base = f'{hub_url()}/{model.source}/resolve'
     config, weights = (
         Asset(f'models/{name}/{file}', model.source, base, file, THEIA_LICENCE, numbers=numbers)
         for file, numbers in (('config.json', None), (WEIGHTS_FILE, model.parameters))
     )
     return config, weights
-
-
-def demo_asset() -> Asset:
-    """Return the weights of the demo model, which `theia_ros.demo.model` makes."""
-    model = MODELS[DEMO]
-    place = f'models/{DEMO}/{WEIGHTS_FILE}'
-    return Asset(place, model.source, '', WEIGHTS_FILE, APACHE, '', model.sha256, 86_687_576)
 
 
 def decoder_asset(teacher: str) -> Asset:
@@ -182,8 +184,8 @@ def statistics_assets(teacher: str) -> tuple[Asset, ...]:
 
 
 def decoding_assets(name: str) -> tuple[Asset, ...]:
-    """Return what decoding a model's heads needs beside the model."""
-    teachers = MODELS[name].teachers
+    """Return what decoding a model's heads needs beside the model; one that is shipped has it."""
+    teachers = () if MODELS[name].shipped else MODELS[name].teachers
     decoders = [decoder_asset(teacher) for teacher in teachers if teacher in DECODER_SOURCES]
     statistics = [asset for teacher in teachers for asset in statistics_assets(teacher)]
     return (*decoders, *statistics)

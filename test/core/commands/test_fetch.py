@@ -305,6 +305,25 @@ def test_demo_model_is_made_its_own_way(monkeypatch):
     assert made == [folder('demo-dinov2-small')]
 
 
+def test_model_that_is_shipped_is_not_fetched(hub, capsys):
+    assert main(['fetch', 'demo-tiny']) == 0
+    said = capsys.readouterr()
+    assert said.out == (
+        'demo-tiny: comes with theia_ros, so there is nothing to fetch; '
+        f'intact in {find_model("demo-tiny")}\n'
+    )
+    assert said.err == ''
+    assert hub.requests == []
+    assert not cache_folder().exists()
+
+
+def test_damage_of_a_model_that_is_shipped_is_told(damaged_tiny, capsys):
+    assert main(['fetch', 'demo-tiny', '--force']) == 2
+    line = failure(capsys)
+    assert f'{damaged_tiny}: expected sha256 {MODELS["demo-tiny"].sha256}, found ' in line
+    assert line.endswith('; it comes with theia_ros: take a whole copy, and install it again\n')
+
+
 def test_help_has_examples(capsys):
     with pytest.raises(SystemExit) as caught:
         main(['fetch', '--help'])

@@ -8,7 +8,7 @@ from theia_ros.catalog import MODELS
 from theia_ros.cli import main
 from theia_ros.commands import models
 
-NAME = 'theia-tiny-patch16-224-cdiv'
+NAME, TINY = 'theia-tiny-patch16-224-cdiv', 'demo-tiny'
 README = Path(__file__).parents[3] / 'models' / 'README.md'
 
 
@@ -42,8 +42,8 @@ def row(lines, name):
 def test_each_model_has_a_row(listing):
     status, lines = listing()
     assert status == 0
-    for name in MODELS:
-        assert row(lines, name)[3] == 'no'
+    for name, model in MODELS.items():
+        assert row(lines, name)[3] == ('yes' if model.shipped else 'no')
     assert row(lines, 'theia-base-patch16-224-cddsv') == [
         'theia-base-patch16-224-cddsv',
         '188.1 M',
@@ -109,6 +109,25 @@ def test_demo_model_is_compared_with_its_known_size(listing):
     status, lines = listing('--verify')
     assert status == 1
     assert row(lines, 'demo-dinov2-small')[3] == 'damaged'
+
+
+def test_model_that_is_shipped_is_here_and_is_verified(listing):
+    assert row(listing('--verify')[1], TINY) == [
+        TINY,
+        '9.6 M',
+        '19.2 MB',
+        'intact',
+        'dinov2_small, depth, classes',
+        'Apache-2.0',
+    ]
+
+
+def test_damage_of_a_model_that_is_shipped_is_seen(listing, damaged_tiny):
+    assert row(listing()[1], TINY)[3] == 'yes'
+    status, lines = listing('--verify')
+    assert status == 1
+    assert row(lines, TINY)[3] == 'damaged'
+    assert lines[-1].startswith(f'damaged: {damaged_tiny}: expected sha256 {MODELS[TINY].sha256}')
 
 
 def test_readme_has_the_table_of_the_catalogue():

@@ -10,11 +10,12 @@ from core.doctor.conftest import failed
 from helpers.hub_server import weights
 
 from theia_ros.catalog import cache_folder
+from theia_ros.catalog import find_model
 from theia_ros.cli import main
 from theia_ros.doctor import model
 from theia_ros.doctor.finding import Level
 
-NAME = 'theia-tiny-patch16-224-cdiv'
+NAME, TINY = 'theia-tiny-patch16-224-cdiv', 'demo-tiny'
 
 
 @pytest.fixture
@@ -111,6 +112,27 @@ def test_the_licence_is_shown_with_who_accepted_it(facts, fetched: Path) -> None
     assert finding.found == 'The AI Institute, non-commercial research only'
 
 
+def test_a_model_that_is_shipped(facts) -> None:
+    finding = files(facts, TINY)
+    assert finding.level is Level.OK
+    assert finding.found == f'{TINY} in {find_model(TINY)}, checksums are right'
+    assert list(model.parts(facts(given={'model': TINY}))) == []
+    (finding,) = model.licence(facts(given={'model': TINY}))
+    assert finding.found == 'Apache-2.0'
+
+
+def test_damage_of_a_model_that_is_shipped(facts, damaged_tiny: Path) -> None:
+    finding = files(facts, TINY)
+    assert (finding.level, finding.found) == (Level.ERROR, str(damaged_tiny))
+    assert finding.cures == ('install theia_ros again, from a whole copy',)
+    (finding,) = model.load(facts({'model': failed('wrong')}, given={'model': TINY}))
+    assert finding.cures == ('install theia_ros again, from a whole copy', 'see models/README.md')
+    damaged_tiny.unlink()
+    finding = files(facts, TINY)
+    assert f'this copy has no {damaged_tiny}' in finding.wrong
+    assert finding.cures == ('install theia_ros again, from a whole copy',)
+
+
 def test_what_maps_need_is_missing(facts, fetched: Path) -> None:
     (finding,) = model.parts(facts(given={'model': NAME}))
     assert finding.level is Level.WARNING
@@ -135,4 +157,4 @@ def test_loading_strictly(facts, fetched: Path) -> None:
     wrong = 'model.safetensors does not fit its config.json: 4 tensors expected, 1 missing'
     (finding,) = model.load(facts({'model': failed(wrong)}, given=given))
     assert (finding.level, finding.wrong) == (Level.ERROR, wrong)
-    assert finding.cures[0] == f'theia-ros fetch {NAME} --force'
+    assert finding.cures[0] == f'theia-ros fetch {NAME} --force --accept-licence'

@@ -4,6 +4,7 @@ import pytest
 
 from theia_ros.catalog import APACHE
 from theia_ros.catalog import cache_folder
+from theia_ros.catalog import find_model
 from theia_ros.catalog import TEACHERS
 from theia_ros.catalog import THEIA_LICENCE
 from theia_ros.demo import model as demo_model
@@ -74,6 +75,13 @@ def test_mirrors_are_used(monkeypatch):
 
 
 def test_demo_model_is_known_by_its_checksum():
-    asset = sources.demo_asset()
+    (asset,) = sources.model_assets(sources.DEMO)
     assert (sources.DEMO, asset.sha256) == (demo_model.NAME, demo_model.WEIGHTS_SHA256)
     assert asset.size == 86_687_576
+    assert asset.path == cache_folder() / 'models' / sources.DEMO / 'model.safetensors'
+
+
+def test_model_that_is_shipped_lies_outside_the_cache():
+    (asset,) = sources.model_assets('demo-tiny')
+    assert asset.path == find_model('demo-tiny') / 'model.safetensors'
+    assert sources.decoding_assets('demo-tiny') == ()
