@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from theia_ros.catalog import IMAGE_PX
+from theia_ros.errors import EngineError
 from theia_ros.preprocess import prepare
 
 _BITS = 22
 """Of a weight of one; with 8 bits of a pixel, 30 of 32."""
+_MOST_PRODUCTS = 1 << 25
+"""That are in memory at once, 5 bytes each."""
 _TRIED = (480, 640), (97, 301), (100, 80)
-
+"""Sizes for which a device is compared with the host."""
 
 Prepare = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.uint8] | Tensor]
 """Makes a batch of model input, (B, H, W, 3), from pictures (H, W, 3)."""
@@ -73,16 +76,23 @@ class Squash:
         """Return (B, 224, 224, 3) uint8 on the device, finished, of (H, W, 3) uint8 each.
 
         Pictures of one size that follow each other are resized in one go.
+
+        Raises:
+            EngineError: The device cannot, for want of memory for instance.
         """
-        with torch.inference_mode():
-            runs = [
-                self._resized(list(of_one_size))
-                for _, of_one_size in groupby(pictures, lambda picture: picture.shape)
-            ]
-            batch = torch.cat(runs) if len(runs) > 1 else runs[0]
-        if self._device.type == 'cuda':
-            torch.cuda.current_stream(self._device).synchronize()
-        return batch
+        try:
+            with torch.inference_mode():
+                runs = [
+                    self._resized(list(of_one_size))
+                    for _, of_one_size in groupby(pictures, lambda picture: picture.shape)
+                ]
+                batch = torch.cat(runs) if len(runs) > 1 else runs[0]
+                if self._device.type == 'cuda':
+                    torch.cuda.current_stream(self._device).synchronize()
+                return batch
+        except RuntimeError as exc:  # torch's word for everything, out of memory included
+            reason = str(exc).partition('\n')[0]
+            raise EngineError(f'{self._device} cannot resize pictures: {reason}') from exc
 
     def _resized(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Return (B, 224, 224, 3) of pictures of one size."""
@@ -90,13 +100,11 @@ class Squash:
         staged = self._staged((len(pictures), height_px, width_px, channels))
         for place, picture in zip(staged.numpy(), pictures, strict=True):
             np.copyto(place, picture)
-        x = staged.to(self._device)  # and wait: the next pictures are staged in the same memory
-        if width_px != IMAGE_PX:
-            at, weights = self._tables(width_px)
-            x = _rounded((x[:, :, at] * weights[..., None]).sum(3, dtype=torch.int32))
-        if height_px != IMAGE_PX:
-            at, weights = self._tables(height_px)
-            x = _rounded((x[:, at] * weights[..., None, None]).sum(2, dtype=torch.int32))
+        # And wait: the next pictures are staged in the same memory.
+        x = staged.to(self._device, copy=True)
+        for axis in (2, 1):
+            if x.shape[axis] != IMAGE_PX:
+                x = _one_pass(x, axis, *self._tables(x.shape[axis]))
         return x
 
     def _staged(self, shape: tuple[int, ...]) -> Tensor:
@@ -129,6 +137,18 @@ def table(length_px: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     return np.minimum(at, length_px - 1), weights
 
 
-def _rounded(sums: Tensor) -> Tensor:
+def _one_pass(x: Tensor, axis: int, at: Tensor, weights: Tensor) -> Tensor:
+    """Return pictures (B, H, W, 3) with 224 pixels along their rows (axis 2) or columns (1)."""
+    weights = weights.view(*weights.shape, *(1,) * (3 - axis))
+    of_one_tap = x.numel() // x.shape[axis] * IMAGE_PX
+    taps = max(1, _MOST_PRODUCTS // of_one_tap)
+    sums: Tensor | None = None
+    for i in range(0, at.shape[1], taps):
+        wanted = at[:, i : i + taps]
+        taken = x.index_select(axis, wanted.flatten())
+        taken = taken.view(*x.shape[:axis], *wanted.shape, *x.shape[axis + 1 :])
+        part = (taken * weights[:, i : i + taps]).sum(axis + 1, dtype=torch.int32)
+        sums = part if sums is None else sums.add_(part)
+    assert sums is not None
     # At most 255: weights are positive, and their errors of half of 2**-22 do not add up to it.
     return sums.add_(1 << (_BITS - 1)).bitwise_right_shift_(_BITS).to(torch.uint8)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from theia_ros import squash as squash_module
+from theia_ros.errors import EngineError
 from theia_ros.preprocess import official
 from theia_ros.squash import preparation
 from theia_ros.squash import Squash
@@ -68,11 +69,27 @@ def test_a_batch_of_several_sizes_keeps_its_order(squash: Squash) -> None:
     np.testing.assert_array_equal(found, np.stack([official(p) for p in pictures]))
 
 
-def test_earlier_batches_are_left_alone(squash: Squash) -> None:
-    first = squash([noise(480, 640)])
+@pytest.mark.parametrize('size', [(480, 640), (224, 224)])
+def test_earlier_batches_are_left_alone(squash: Squash, size: tuple[int, int]) -> None:
+    first = squash([noise(*size)])
     before = first.clone()
-    squash([noise(480, 640, 1)])
+    squash([noise(*size, 1)])
     assert torch.equal(first, before)
+
+
+@pytest.mark.parametrize('products', [1, 3 * 480 * 224 * 2, 3 * 480 * 224 * 5 + 1])
+def test_large_pictures_are_summed_in_parts(squash: Squash, products: int, monkeypatch) -> None:
+    monkeypatch.setattr(squash_module, '_MOST_PRODUCTS', products)
+    np.testing.assert_array_equal(squash([noise(480, 640)])[0].cpu(), official(noise(480, 640)))
+
+
+def test_a_device_that_cannot_is_told_in_one_line(squash: Squash, monkeypatch) -> None:
+    def resized(_: object) -> None:
+        raise torch.OutOfMemoryError('CUDA out of memory.\nmuch more')
+
+    monkeypatch.setattr(squash, '_resized', resized)
+    with pytest.raises(EngineError, match=r'^c.* cannot resize pictures: CUDA out of memory\.$'):
+        squash([noise(4, 4)])
 
 
 def test_pictures_that_are_no_array_of_their_own(squash: Squash) -> None:
