@@ -125,15 +125,19 @@ def test_a_file_of_parameters_is_read_as_the_node_reads_it(domain, tmp_path: Pat
     assert (facts.params.max_batch, facts.params.precision) == (2, 'bf16')
 
 
+# Each starts a process; what the node says of them is in test_ros_params.py.
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ('text', 'wrong'),
     [
         (HEAD + '    modle: x\n', "unknown parameter 'modle'; known: model, backend"),
-        (HEAD + '    max_batch: 65\n', 'max_batch'),
-        (HEAD + '    max_batch: many\n', "'max_batch' to 'many'"),
-        (HEAD + '    backend: magic\n', "backend is 'magic'; use one of auto, "),
         (HEAD + '    cameras: [a, b]\n', 'cameras names 2 and image_topics 1'),
-        (HEAD + '    image_topics: [9a]\n', 'image topic'),
+        pytest.param(HEAD + '    max_batch: 65\n', 'max_batch', marks=SLOW),
+        pytest.param(HEAD + '    max_batch: many\n', "'max_batch' to 'many'", marks=SLOW),
+        pytest.param(HEAD + '    backend: magic\n', "'magic'; use one of auto, ", marks=SLOW),
+        pytest.param(HEAD + '    image_topics: [9a]\n', 'image topic', marks=SLOW),
         ('a: [1,\n', "Couldn't parse params file"),
     ],
 )
@@ -160,6 +164,7 @@ def test_large_images_arrive_with_our_profile(domain) -> None:
     assert facts.images.answer['met'] is True
 
 
+@SLOW
 def test_two_processes_that_may_not_find_one_another(domain) -> None:
     variables = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'OFF', **PROFILE}
     (finding,) = transport.images(Facts(environ=environ(**variables)))
