@@ -41,7 +41,7 @@ def official(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return rgb
     picture = Image.fromarray(np.ascontiguousarray(rgb))
     # The rows first, as Pillow did by itself until 12; 13 begins with the columns where a picture
-    # is tall, and since it rounds to bytes in between, a third of them would be others.
+    # is tall, and since it rounds to bytes in between, a quarter of them would be others.
     narrow = picture.resize((IMAGE_PX, picture.height), Image.Resampling.BILINEAR)
     return np.asarray(narrow.resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BILINEAR))
 

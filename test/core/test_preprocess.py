@@ -48,7 +48,7 @@ def test_a_picture_that_is_not_contiguous_gives_the_same_pixels() -> None:
 
 
 def test_tall_pictures_have_the_bytes_of_pillow_12() -> None:
-    """Pillow 13 resizes them in another order, and a third of the bytes would differ by one."""
+    """Pillow 13 resizes them in another order, and a quarter of the bytes would differ by one."""
     tall = np.random.default_rng(0).integers(0, 256, (640, 100, 3), np.uint8)
     assert hashlib.sha256(official(tall).tobytes()).hexdigest()[:8] == '01501945'
 
