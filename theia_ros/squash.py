@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from theia_ros.catalog import IMAGE_PX
+from theia_ros.engine.parts_engine import first_line
 from theia_ros.errors import EngineError
 from theia_ros.preprocess import prepare
 
@@ -91,8 +92,7 @@ class Squash:
                     torch.cuda.current_stream(self._device).synchronize()
                 return batch
         except RuntimeError as exc:  # torch's word for everything, out of memory included
-            reason = str(exc).partition('\n')[0]
-            raise EngineError(f'{self._device} cannot resize pictures: {reason}') from exc
+            raise EngineError(f'{self._device} cannot resize pictures: {first_line(exc)}') from exc
 
     def _resized(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Return (B, 224, 224, 3) of pictures of one size."""
