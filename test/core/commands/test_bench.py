@@ -97,7 +97,7 @@ def measured(tmp_path: Path, *arguments: str) -> dict:
 # --- the baseline --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('image_hw', [(480, 640), (224, 224), (75, 99)])
+@pytest.mark.parametrize('image_hw', [(480, 640), (224, 224), (75, 99), (640, 100)])
 def test_the_baseline_gives_the_model_the_same_bits(image_hw) -> None:
     frames = make_frames(2, image_hw)
     expected = [published_input(frame.rgb) for frame in frames]
