@@ -35,6 +35,8 @@ from theia_ros.preprocess import official
 
 SHARD = 64
 """Pictures of a file."""
+_MOST_OPEN = 1024
+"""Files that stay mapped into memory; the system allows some ten thousand mappings in all."""
 _INDEX = 'index.json'
 _FORMAT = 1
 
@@ -48,7 +50,7 @@ class Shards:
     def __init__(self, folder: Path) -> None:
         """Read what lies in a folder."""
         self._folder = folder
-        self._open = lru_cache(maxsize=None)(self._file)  # maps them, and reads what is asked
+        self._open = lru_cache(_MOST_OPEN)(self._file)
 
     def path(self, shard: int) -> Path:
         """Return the file of a shard."""
