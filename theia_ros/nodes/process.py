@@ -35,8 +35,7 @@ def keep_large_buffers() -> None:
 
     By default glibc gives the buffer of every image back to the kernel, and fetching it again
     costs several times as much as all the rest of receiving one. And it gives each thread an arena
-    of its own, each of which then keeps what it needed at most: a node would grow for hours until
-    every thread has had its worst moment. Harmless elsewhere.
+    of its own, each of which may then keep what it needed at most. Harmless elsewhere.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt:
