@@ -102,6 +102,18 @@ def eventually_error(features: FeatureSubscriber, kind: type, text: str) -> Feat
     )
 
 
+def eventually_said(capfd, *lines: str) -> str:
+    """Wait until every line is logged, and return all that was: a log lags what it tells of."""
+    said = []
+
+    def all_are():
+        said.append(capfd.readouterr().err)
+        return all(line in ''.join(said) for line in lines)
+
+    eventually(all_are, lambda: f'{lines}; what was said is {"".join(said)!r}')
+    return ''.join(said)
+
+
 def origin_of(features: FeatureSubscriber) -> Origin:
     """Wait until the encoder has told what the features are made with."""
     eventually(lambda: features.origin.backend, 'the origin of the features')
@@ -321,9 +333,9 @@ def test_malformed_features_are_counted_and_told_once(peer, client, capfd) -> No
     counts = features.counts['camera']
     assert (counts.taken, counts.malformed) == (1, {'size': 2, 'dtype': 1})
     assert features.newest()['camera'].tokens.tolist() == [[1.5, 2.5]]
-    said = capfd.readouterr().err
-    assert said.count('data has 8 bytes; float32 of shape [3, 2] has 24') == 1
-    assert said.count('dtype is 77') == 1
+    lines = ('data has 8 bytes; float32 of shape [3, 2] has 24', 'dtype is 77')
+    said = eventually_said(capfd, *lines)
+    assert [said.count(line) for line in lines] == [1, 1]
 
 
 # --- what does not come --------------------------------------------------------------------------
@@ -358,8 +370,9 @@ def test_quality_that_does_not_match_and_one_that_does(peer, start, client, capf
         hears.wait(GENEROUS_S)
         error = eventually_error(deaf, StaleError, 'is published')
         assert 'does its QoS match' in str(error)
-    said = capfd.readouterr().err
-    assert 'RELIABILITY that does not match, and is not served; ask for best_effort' in said
+    eventually_said(
+        capfd, 'RELIABILITY that does not match, and is not served; ask for best_effort'
+    )
 
 
 def test_reliability_is_one_of_two(domain) -> None:
@@ -407,7 +420,7 @@ def test_killed_encoder_that_is_started_again(peer, start, client, capfd) -> Non
         start()
         found = eventually(lambda: not error_of(features) and features.newest(), 'features again')
         assert found['camera'].shape == (196, 192)
-    assert 'features are refused: ' in capfd.readouterr().err
+    eventually_said(capfd, 'features are refused: ')
 
 
 def test_another_backend_or_precision_is_refused_by_name(peer, start, client, tmp_path) -> None:
@@ -443,7 +456,7 @@ def test_without_a_training_a_new_provenance_begins_anew(peer, start, client, ca
             lambda: not error_of(features) and features.newest()['camera'].shape == (1, 192),
             lambda: f'pooled features; the last reason was {error_of(features)!r}',
         )
-    assert 'features are made otherwise from now on: ' in capfd.readouterr().err
+    eventually_said(capfd, 'features are made otherwise from now on: ')
 
 
 # --- time ----------------------------------------------------------------------------------------
@@ -487,8 +500,8 @@ def test_simulated_time_that_jumps_back(peer, start, capfd) -> None:
             found = features.newest()
             assert found.stamp_ns == 10_000_000_000
             assert found.age_s == 0.0
-        said = capfd.readouterr().err
-        assert said.count('the clock jumped back by 90.000 s: observations begin anew') == 1
+        line = 'the clock jumped back by 90.000 s: observations begin anew'
+        assert eventually_said(capfd, line).count(line) == 1
     finally:
         executor.shutdown()
         node.destroy_node()
