@@ -47,6 +47,14 @@ def test_a_picture_that_is_not_contiguous_gives_the_same_pixels() -> None:
     np.testing.assert_array_equal(official(flipped_twice), official(picture))
 
 
+def test_pictures_of_a_batch_keep_their_order_and_their_bytes() -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(480, 640), (30, 40), (224, 224), (720, 1280), (300, 200), (100, 900)]
+    pictures = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    batch = prepare(pictures, 'official')
+    np.testing.assert_array_equal(batch, [official(picture) for picture in pictures])
+
+
 def test_tall_pictures_have_the_bytes_of_pillow_12() -> None:
     """Pillow 13 resizes them in another order, and a quarter of the bytes would differ by one."""
     tall = np.random.default_rng(0).integers(0, 256, (640, 100, 3), np.uint8)
