@@ -14,17 +14,11 @@ from pathlib import Path
 from theia_ros.errors import ParameterError
 from theia_ros.errors import WeightsError
 
-_WEIGHTS_FILE = 'model.safetensors'
+CONFIG_FILE = 'config.json'
+WEIGHTS_FILE = 'model.safetensors'
 
 BACKBONE = 'theia'
 """Name of the tensor that the backbone gives; the others are called after their teacher."""
-
-
-def feature_topic(tensor: str) -> str:
-    """Return the topic of a tensor, below the camera's."""
-    return 'features' if tensor == BACKBONE else f'{tensor}/features'
-
-
 PATCH_PX = 16
 IMAGE_PX = 224
 """Side of the square picture that the models were trained on."""
@@ -104,7 +98,7 @@ class Licence:
     Attributes:
         name: Short name.
         terms: What it asks for, in our words.
-        url: Where its text stands.
+        url: Of its text.
         must_accept: Whether it is shown, and has to be accepted, before a download.
     """
 
@@ -172,7 +166,7 @@ def _theia(
     return Model(name, size, teachers, THEIA_LICENCE.name, source, parameters, sha256)
 
 
-# The checksums of the two that have none here were not to be found without a download.
+# The checksums of the other two could not be found without a download.
 _TINY_CDIV = '1dd195b67e7e7536455879b5d9eaea35cf85ce417ccb94482c1fd37ca02afd05'
 _SMALL_CDIV = '2f572b0e3c9e738de5ef94918cd585613da7b7a9f96f6d0929676a4002da1225'
 _TINY_CDDSV = '9b692afcd0017ecc8b083ca6ad691bb2f09a4e89770f231a04e44687f5508524'
@@ -212,6 +206,11 @@ MODELS: Mapping[str, Model] = {
 }
 
 
+def feature_topic(tensor: str) -> str:
+    """Return the topic of a tensor, below the camera's."""
+    return 'features' if tensor == BACKBONE else f'{tensor}/features'
+
+
 def cache_folder() -> Path:
     """Return the folder for everything that is downloaded or built, which may not exist yet.
 
@@ -235,7 +234,7 @@ def model_folder(name_or_folder: str) -> Path:
     if not model.shipped:
         return cache_folder() / 'models' / model.name
     places = _shipped_folders(model.name)
-    return next((p for p in places if (p / _WEIGHTS_FILE).is_file()), places[0])
+    return next((p for p in places if (p / WEIGHTS_FILE).is_file()), places[0])
 
 
 def _shipped_folders(name: str) -> list[Path]:
@@ -257,11 +256,11 @@ def find_model(name_or_folder: str) -> Path:
         WeightsError: The catalogue has it, but it was not fetched yet, or is not in this copy.
     """
     folder, model = model_folder(name_or_folder), MODELS.get(name_or_folder)
-    if model and not (folder / _WEIGHTS_FILE).is_file():
+    if model and not (folder / WEIGHTS_FILE).is_file():
         if model.shipped:
             raise WeightsError(
                 f'model {model.name} comes with theia_ros, but this copy has no '
-                f'{folder / _WEIGHTS_FILE}; take a whole copy, and install it again'
+                f'{folder / WEIGHTS_FILE}; take a whole copy, and install it again'
             )
         raise WeightsError(
             f'model {name_or_folder} is not on this machine yet; '

@@ -17,18 +17,17 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from theia_ros.catalog import CONFIG_FILE
 from theia_ros.catalog import IMAGE_PX
 from theia_ros.catalog import PATCH_PX
 from theia_ros.catalog import STUDENTS
 from theia_ros.catalog import TARGET_OF_KEY
 from theia_ros.catalog import TARGETS
+from theia_ros.catalog import WEIGHTS_FILE
 from theia_ros.errors import WeightsError
 from theia_ros.model import ModelConfig
 from theia_ros.model import TheiaModel
 from theia_ros.tensor_file import read_tensors
-
-CONFIG_FILE = 'config.json'
-WEIGHTS_FILE = 'model.safetensors'
 
 _BACKBONE_NAME = re.compile(r'facebook/deit-(\w+)-patch16-224')
 

@@ -13,6 +13,7 @@ from theia_ros.catalog import find_model
 from theia_ros.catalog import Licence
 from theia_ros.catalog import model_folder
 from theia_ros.catalog import MODELS
+from theia_ros.catalog import WEIGHTS_FILE
 from theia_ros.errors import ParameterError
 from theia_ros.errors import WeightsError
 from theia_ros.hub import fetch as hub
@@ -24,7 +25,6 @@ from theia_ros.hub.sources import hub_url
 from theia_ros.hub.sources import model_assets
 from theia_ros.hub.sources import statistics_assets
 from theia_ros.hub.sources import STATISTICS_REPO
-from theia_ros.hub.sources import WEIGHTS_FILE
 from theia_ros.hub.store import State
 
 HELP = 'Bring models of the catalogue to this machine, or check those that are here.'

@@ -9,6 +9,7 @@ from pathlib import Path
 from theia_ros.catalog import find_model
 from theia_ros.catalog import model_folder
 from theia_ros.catalog import MODELS
+from theia_ros.catalog import WEIGHTS_FILE
 from theia_ros.doctor.facts import Facts
 from theia_ros.doctor.finding import error
 from theia_ros.doctor.finding import Finding
@@ -23,7 +24,6 @@ from theia_ros.hub.store import check
 from theia_ros.hub.store import read_records
 from theia_ros.hub.store import State
 
-WEIGHTS_FILE = 'model.safetensors'
 # Reading whole files shows a bar.
 _COMPARED = 'checksums' if find_spec('tqdm') else 'sizes'
 

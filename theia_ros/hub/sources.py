@@ -10,15 +10,16 @@ from urllib.parse import quote
 
 from theia_ros.catalog import APACHE
 from theia_ros.catalog import cache_folder
+from theia_ros.catalog import CONFIG_FILE
 from theia_ros.catalog import Licence
 from theia_ros.catalog import model_folder
 from theia_ros.catalog import MODELS
 from theia_ros.catalog import TEACHERS
 from theia_ros.catalog import THEIA_LICENCE
+from theia_ros.catalog import WEIGHTS_FILE
 
 DEMO = 'demo-dinov2-small'
 """The one model that is made here from a python package, and not downloaded as it is."""
-WEIGHTS_FILE = 'model.safetensors'
 STATISTICS_REPO = 'rai-opensource/theia'
 STATISTICS_REVISION = '59d0448f0c917f5c523142096ee608963012a8d2'
 
@@ -147,7 +148,7 @@ def model_assets(name: str) -> tuple[Asset, ...]:
     base = f'{hub_url()}/{model.source}/resolve'
     config, weights = (
         Asset(f'models/{name}/{file}', model.source, base, file, THEIA_LICENCE, numbers=numbers)
-        for file, numbers in (('config.json', None), (WEIGHTS_FILE, model.parameters))
+        for file, numbers in ((CONFIG_FILE, None), (WEIGHTS_FILE, model.parameters))
     )
     return config, weights
 
