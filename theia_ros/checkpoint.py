@@ -30,6 +30,12 @@ from theia_ros.model import TheiaModel
 from theia_ros.tensor_file import read_tensors
 
 _BACKBONE_NAME = re.compile(r'facebook/deit-(\w+)-patch16-224')
+_SUPPORTED = {
+    'translator_type': 'lconv',
+    'translator_hidden_size_factor': 1.0,
+    'forward_neck': False,
+}
+"""Settings for which the published code has other values too."""
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -39,15 +45,7 @@ def read_config(folder: Path) -> ModelConfig:
         WeightsError: The file is missing, no JSON, or describes another kind of model.
     """
     path = folder / CONFIG_FILE
-    try:
-        entries = json.loads(path.read_text())
-    except OSError as exc:
-        raise WeightsError(f'{path}: {exc.strerror}; a model folder holds it') from exc
-    except ValueError as exc:
-        raise WeightsError(f'{path} is not JSON: {exc}') from exc
-    if not isinstance(entries, dict):
-        raise WeightsError(f'{path} holds {type(entries).__name__}; expected an object')
-
+    entries = _read_object(path)
     backbone = str(entries.get('backbone'))
     student = _BACKBONE_NAME.fullmatch(backbone)
     if not student or student[1] not in STUDENTS:
@@ -55,31 +53,15 @@ def read_config(folder: Path) -> ModelConfig:
             f'{path}: backbone {backbone!r} is not supported; expected '
             f'facebook/deit-<size>-patch16-224 with size {", ".join(STUDENTS)}'
         )
-    for key, supported in (
-        ('translator_type', 'lconv'),
-        ('translator_hidden_size_factor', 1.0),
-        ('forward_neck', False),
-    ):
+    for key, supported in _SUPPORTED.items():
         if entries.get(key, supported) != supported:
             raise WeightsError(
                 f'{path}: {key} {entries[key]!r} is not supported; expected {supported!r}'
             )
-    targets = entries.get('target_feature_sizes') or {}
-    if not isinstance(targets, dict):
-        raise WeightsError(f'{path}: target_feature_sizes must be an object')
-    for key, size in targets.items():
-        if key not in TARGET_OF_KEY:
-            raise WeightsError(
-                f'{path}: unknown teacher {key!r}; known: {", ".join(TARGET_OF_KEY)}'
-            )
-        teacher = TARGETS[TARGET_OF_KEY[key]]
-        expected = [teacher.channels, *teacher.grid_hw]
-        if size != expected:
-            raise WeightsError(f'{path}: {key} has size {size}; expected {expected}')
-    eps = entries.get('layer_norm_eps', 1e-12)
+    teachers = _teachers(path, entries.get('target_feature_sizes') or {})
+    eps = entries.get('layer_norm_eps', ModelConfig.layer_norm_eps)
     if not isinstance(eps, float) or not 0 < eps < 1:
         raise WeightsError(f'{path}: layer_norm_eps {eps!r} is not a number between 0 and 1')
-    teachers = tuple(name for name, teacher in TARGETS.items() if teacher.key in targets)
     return ModelConfig(student[1], teachers, eps)
 
 
@@ -92,7 +74,7 @@ def load(folder: Path) -> TheiaModel:
     """
     config = read_config(folder)
     path = folder / WEIGHTS_FILE
-    with torch.device('meta'):  # no memory and no random numbers for weights that come anyway
+    with torch.device('meta'):  # no memory and no random numbers for what is loaded anyway
         model = TheiaModel(config)
     layout = _layout(config)
     expected = {}
@@ -163,6 +145,34 @@ def weights_sha256(folder: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        entries = json.loads(path.read_text())
+    except OSError as exc:
+        raise WeightsError(f'{path}: {exc.strerror}; a model folder holds it') from exc
+    except ValueError as exc:
+        raise WeightsError(f'{path} is not JSON: {exc}') from exc
+    if not isinstance(entries, dict):
+        raise WeightsError(f'{path} holds {type(entries).__name__}; expected an object')
+    return entries
+
+
+def _teachers(path: Path, sizes: object) -> tuple[str, ...]:
+    """Return the teachers that a configuration gives sizes of, in the catalogue's order."""
+    if not isinstance(sizes, dict):
+        raise WeightsError(f'{path}: target_feature_sizes must be an object')
+    for key, size in sizes.items():
+        if key not in TARGET_OF_KEY:
+            raise WeightsError(
+                f'{path}: unknown teacher {key!r}; known: {", ".join(TARGET_OF_KEY)}'
+            )
+        teacher = TARGETS[TARGET_OF_KEY[key]]
+        expected = [teacher.channels, *teacher.grid_hw]
+        if size != expected:
+            raise WeightsError(f'{path}: {key} has size {size}; expected {expected}')
+    return tuple(name for name, teacher in TARGETS.items() if teacher.key in sizes)
 
 
 def _layout(config: ModelConfig) -> dict[str, tuple[str, ...]]:
