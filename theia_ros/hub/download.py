@@ -7,8 +7,11 @@ import hashlib
 import os
 import shutil
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import BinaryIO
 
@@ -83,51 +86,108 @@ def download(plan: Plan, target: Path, report: Report) -> tuple[Path, str]:
         WeightsError: It cannot be completed now. What came is kept.
     """
     tag = f'{plan.etag or os.urandom(8).hex()} {plan.ranges}'.encode() + plan.prefix
-    part = target.with_name(f'{target.name}.{hashlib.sha256(tag).hexdigest()[:12]}.part')
+    path = target.with_name(f'{target.name}.{hashlib.sha256(tag).hexdigest()[:12]}.part')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for other in partial_files(target):
-            if other != part:
+            if other != path:
                 other.unlink()
-        kept = part.stat().st_size if part.exists() else 0
+        kept = path.stat().st_size if path.exists() else 0
         free = shutil.disk_usage(target.parent).free
         if plan.total - kept > free:
             raise OSError(errno.ENOSPC, f'{_mb(free)} are free of {_mb(plan.total - kept)}')
-        with part.open('a+b', buffering=0) as file:
-            digest = _fill(plan, file, target.name, report)
+        with path.open('a+b', buffering=0) as file:
+            part = _Part(file, plan)
+            _fill(plan, part, target.name, report)
             os.fsync(file.fileno())
     except OSError as exc:
-        raise _local(exc, target, part) from exc
-    return part, digest
+        raise _local(exc, target, path) from exc
+    return path, part.sha256
 
 
-def _fill(plan: Plan, file: BinaryIO, name: str, report: Report) -> str:
-    """Append what is missing and return the SHA-256 of the whole."""
-    digest = hashlib.sha256()
+class _Part:
+    """A partial file that is open, and the SHA-256 of what it holds.
 
-    def append(block: bytes) -> None:
+    Attributes:
+        size: In bytes.
+    """
+
+    def __init__(self, file: BinaryIO, plan: Plan) -> None:
+        """Take over what is there, as far as it can be the beginning of the planned file."""
+        self._file, self._prefix = file, plan.prefix
+        self._digest = hashlib.sha256()
+        self.size = file.seek(0, os.SEEK_END)
+        if len(plan.prefix) <= self.size <= plan.total:
+            file.seek(0)
+            while block := file.read(BLOCK_BYTES):
+                self._digest.update(block)
+        else:
+            self.restart()
+
+    @property
+    def sha256(self) -> str:
+        """Of its bytes, hexadecimal."""
+        return self._digest.hexdigest()
+
+    def restart(self) -> None:
+        """Begin anew, with the bytes that are known."""
+        self._file.truncate(0)
+        self._digest = hashlib.sha256()
+        self.size = 0
+        self.append(self._prefix)
+
+    def append(self, block: bytes) -> None:
+        """Write all of a block."""
         view = memoryview(block)
         while view:
-            view = view[file.write(view) :]
-        digest.update(block)
+            view = view[self._file.write(view) :]
+        self._digest.update(block)
+        self.size += len(block)
 
-    def restart() -> None:
-        nonlocal digest
-        file.truncate(0)
-        digest = hashlib.sha256()
-        append(plan.prefix)
 
-    position = file.seek(0, os.SEEK_END)
-    if len(plan.prefix) <= position <= plan.total:
-        file.seek(0)
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    else:
-        restart()
-        position = len(plan.prefix)
+def _fill(plan: Plan, part: _Part, name: str, report: Report) -> None:
+    """Append what is missing."""
+    patience, furthest, resumable = Patience(report), part.size, True
+    with _progress(plan, part.size, name, report) as show:
+        while part.size < plan.total:
+            if not resumable:
+                part.restart()
+            begin, end = plan.rest(part.size)
+            goal = part.size + end - begin
+            try:
+                with web.open_range(plan.url, begin, end, plan.size) as response:
+                    for block in _blocks(response, end - begin):
+                        part.append(block)
+                        show(part.size)
+                        if part.size > furthest:
+                            furthest = part.size
+                            patience.reset()
+                if part.size < goal:
+                    raise TransientError(
+                        f'{name}: the connection ended after {part.size} of {plan.total} bytes'
+                    )
+            except web.RangesIgnoredError:
+                if not plan.whole or not resumable:
+                    raise
+                resumable = False
+            except TransientError as exc:
+                patience.wait(exc)
+
+
+def _blocks(response: HTTPResponse, size: int) -> Iterator[bytes]:
+    """Yield what comes of so many bytes."""
+    while size and (block := web.read(response, min(BLOCK_BYTES, size))):
+        size -= len(block)
+        yield block
+
+
+@contextmanager
+def _progress(
+    plan: Plan, position: int, name: str, report: Report
+) -> Iterator[Callable[[int], None]]:
+    """Give a function that shows how far a download is: by a bar, or by lines now and then."""
     from tqdm import tqdm
 
-    patience, furthest, resumable = Patience(report), position, True
     with tqdm(
         desc=name,
         total=plan.total,
@@ -139,37 +199,15 @@ def _fill(plan: Plan, file: BinaryIO, name: str, report: Report) -> str:
         disable=None,  # unless it is a terminal
     ) as bar:
         reported_s = time.monotonic()
-        while position < plan.total:
-            begin, end = plan.rest(position)
-            try:
-                if not resumable and position:
-                    restart()
-                    begin = position = 0
-                with web.open_range(plan.url, begin, end, plan.size) as response:
-                    while begin < end and (
-                        block := web.read(response, min(BLOCK_BYTES, end - begin))
-                    ):
-                        append(block)
-                        begin += len(block)
-                        position += len(block)
-                        bar.update(position - bar.n)
-                        if bar.disable and time.monotonic() - reported_s > REPORT_S:
-                            reported_s = time.monotonic()
-                            report(f'{name}: {_mb(position)} of {_mb(plan.total)}')
-                        if position > furthest:
-                            furthest = position
-                            patience.reset()
-                if begin < end:
-                    raise TransientError(
-                        f'{name}: the connection ended after {position} of {plan.total} bytes'
-                    )
-            except web.RangesIgnoredError:
-                if not plan.whole or not resumable:
-                    raise
-                resumable = False
-            except TransientError as exc:
-                patience.wait(exc)
-    return digest.hexdigest()
+
+        def show(position: int) -> None:
+            nonlocal reported_s
+            bar.update(position - bar.n)
+            if bar.disable and time.monotonic() - reported_s > REPORT_S:
+                reported_s = time.monotonic()
+                report(f'{name}: {_mb(position)} of {_mb(plan.total)}')
+
+        yield show
 
 
 def _local(exc: OSError, target: Path, part: Path) -> WeightsError:
