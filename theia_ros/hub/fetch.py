@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from datetime import timezone
 from functools import partial
@@ -50,7 +49,7 @@ def fetch(asset: Asset, *, accepted: bool, report: Report) -> store.Record:
         etag=remote.etag,
         size=plan.total,
         sha256=sha256,
-        fetched=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        fetched=_now(),
         licence=asset.licence.name,
         licence_accepted=accepted,
         tensors=asset.tensors,
@@ -71,28 +70,32 @@ def copy(asset: Asset, folder: Path) -> store.Record:
         WeightsError: It is missing or another one.
     """
     source = folder / asset.path.name
-    record = store.Record(
-        repo='a folder of the user',
-        file=source.name,
-        revision=None,
-        etag=None,
-        size=0,
-        sha256=store.sha256_of(source),
-        fetched=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        licence=asset.licence.name,
-        licence_accepted=False,
-    )
-    if record.sha256 != asset.sha256:
-        raise WeightsError(f'{source}: expected sha256 {asset.sha256}, found {record.sha256}')
+    sha256 = store.sha256_of(source)
+    if sha256 != asset.sha256:
+        raise WeightsError(f'{source}: expected sha256 {asset.sha256}, found {sha256}')
     part = asset.path.with_name(f'{source.name}.copy.part')
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, part)
     except OSError as exc:
         raise WeightsError(f'{asset.path} cannot be written: {exc.strerror}') from exc
-    record = replace(record, size=part.stat().st_size)
+    record = store.Record(
+        repo='a folder of the user',
+        file=source.name,
+        revision=None,
+        etag=None,
+        size=part.stat().st_size,
+        sha256=sha256,
+        fetched=_now(),
+        licence=asset.licence.name,
+        licence_accepted=False,
+    )
     _keep(asset, part, record, asset.sha256)
     return record
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 
 def _plan(asset: Asset, url: str, remote: web.Remote, report: Report) -> Plan:
