@@ -81,21 +81,19 @@ class DecoderSource:
     Attributes:
         tensors: See `Asset.tensors`.
         numbers: How many numbers they hold.
-        whole_mb: Size of the file that they are taken from.
         licence: Of the teacher's weights.
     """
 
     tensors: tuple[str, ...]
     numbers: int
-    whole_mb: int
     licence: Licence = APACHE
 
 
 DECODER_SOURCES: Mapping[str, DecoderSource] = {
     'sam': DecoderSource(
-        ('mask_decoder.', 'prompt_encoder.', 'shared_image_embedding.'), 4_065_072, 2560
+        ('mask_decoder.', 'prompt_encoder.', 'shared_image_embedding.'), 4_065_072
     ),
-    'depth_anything': DecoderSource(('head.conv3.weight', 'head.conv3.bias'), 33, 1340),
+    'depth_anything': DecoderSource(('head.conv3.weight', 'head.conv3.bias'), 33),
 }
 """By teacher."""
 
