@@ -99,16 +99,21 @@ def test_record_is_for_people_too():
 
 
 def test_two_processes_do_not_fetch_at_once(tmp_path):
-    lines, done = [], threading.Event()
+    lines, waiting, done = [], threading.Event(), threading.Event()
+
+    def tell(line):
+        lines.append(line)
+        waiting.set()
 
     def second():
-        with store.locked(lines.append):
+        with store.locked(tell):
             done.set()
 
-    with store.locked(lines.append):
+    with store.locked(tell):
         thread = threading.Thread(target=second)
         thread.start()
-        assert not done.wait(0.2)
+        assert waiting.wait(10)
+        assert not done.is_set()
     thread.join(10)
     assert done.is_set()
     assert lines == ['another theia-ros fetch is at work; waiting for it']

@@ -81,6 +81,13 @@ class TestLookUp:
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 450
 
+    @pytest.mark.parametrize(('asked', 'after_s'), [('7', 7), ('9999', 9999), ('tomorrow', 0)])
+    def test_server_may_ask_for_a_pause(self, hub, asked, after_s):
+        hub.statuses, hub.headers = [429], {'Retry-After': asked}
+        with pytest.raises(patience.TransientError, match='says 429 Too Many Requests') as caught:
+            web.look_up(address(hub))
+        assert caught.value.after_s == after_s
+
     def test_redirect_loop_ends(self, hub):
         hub.loop = True
         with pytest.raises(WeightsError, match='redirects more than 10 times'):
@@ -172,30 +179,6 @@ class TestUnreachable:
             with pytest.raises(patience.TransientError, match='cannot reach 127'):
                 web.look_up(f'http://127.0.0.1:{server.getsockname()[1]}/{REPO}')
             thread.join()
-
-
-class TestPatience:
-    def test_pauses_grow_and_end(self, monkeypatch):
-        slept, lines = [], []
-        monkeypatch.setattr(patience.time, 'sleep', slept.append)
-
-        def fail():
-            raise patience.TransientError('the server says 500')
-
-        with pytest.raises(WeightsError, match=r'the server says 500 \(tried 5 times\)'):
-            patience.patiently(fail, lines.append)
-        assert slept == [1, 2, 4, 8]
-        assert lines[2] == 'the server says 500; trying again in 4 s'
-
-    @pytest.mark.parametrize(('asked', 'slept_s'), [('7', 7), ('9999', 60), ('tomorrow', 1)])
-    def test_server_may_ask_for_a_pause(self, hub, monkeypatch, asked, slept_s):
-        hub.add(REPO, FILE, b'x')
-        hub.statuses, hub.headers = [429], {'Retry-After': asked}
-        slept = []
-        monkeypatch.setattr(patience, 'PAUSES_S', (1.0,))
-        monkeypatch.setattr(patience.time, 'sleep', slept.append)
-        patience.patiently(lambda: web.look_up(address(hub)), silent)
-        assert slept == [slept_s]
 
 
 class TestRange:
