@@ -5,6 +5,7 @@ import torch
 
 from theia_ros.datatypes import Frame
 from theia_ros.decoders.classes import ClassesDecoder
+from theia_ros.params import EncoderParams
 
 MAPS = ('segmentation/labels', 'segmentation/image')
 
@@ -53,8 +54,5 @@ def test_only_what_is_wanted_is_made_and_sizes_change_live() -> None:
     grids = grids_of(torch.ones(64, 64, dtype=torch.long))
     for wanted in (['segmentation/labels'], ['segmentation/image'], []):
         assert list(decoder.decode(grids, [frame(9, 7)], wanted)[0]) == wanted
-
-    from theia_ros.params import EncoderParams
-
-    decoder.use(EncoderParams(model='', map_width_px=80))
+    decoder.use(EncoderParams(map_width_px=80))
     assert decoder.decode(grids, [frame(120, 160)], MAPS)[0][MAPS[1]].values.shape == (60, 80, 3)
