@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,6 @@ from theia_ros.model import TheiaModel
 from theia_ros.params import EncoderParams
 
 TEACHERS = ('clip', 'dinov2')
-PICTURES_SHA256 = 'efaf3e8e356aef6aa7f40220c8c9e444d6a67033b9efee85aae219b52e01504a'
 
 
 @pytest.fixture(scope='module')
@@ -147,14 +145,6 @@ def test_a_wrong_shape_is_named(folder: Path, reference) -> None:
         parity.compare(parts_engine(folder), wrong)
 
 
-def test_the_pictures_are_the_same_everywhere() -> None:
-    found = pictures()
-    assert (found.shape, found.dtype.name) == ((3, 224, 224, 3), 'uint8')
-    digest = hashlib.sha256(found.tobytes()).hexdigest()
-    assert digest == PICTURES_SHA256
-    assert [len(set(picture.reshape(-1).tolist())) > 20 for picture in found] == [True] * 3
-
-
 # --- opening -------------------------------------------------------------------------------------
 
 
@@ -205,15 +195,12 @@ def test_the_fake_has_no_parity() -> None:
     assert all(math.isnan(t.cosine) and math.isnan(t.max_abs_error) for t in tensors)
 
 
-def test_the_reference_is_computed_once(folder: Path) -> None:
+def test_opening_tells_what_it_does(folder: Path) -> None:
     params = EncoderParams(model=str(folder), backend='torch', precision='bf16', device='cpu')
     told: list[str] = []
-    first = parity.open_checked(params, told.append)
+    opened = parity.open_checked(params, told.append)
     assert told == [
         'reference: building, none is stored yet',
         'comparing with the float32 reference',
     ]
-    with patch.object(TheiaModel, 'forward', side_effect=AssertionError):
-        stored = parity.reference(parity.Source(params.model), params, told.append)
-    assert set(stored) == {'theia', 'clip', 'dinov2'}
-    assert first.parity['clip'].good
+    assert opened.parity['clip'].good
