@@ -52,8 +52,9 @@ def main(folder: str, log: str, stage: str) -> None:
 
     if stage == 'write':
 
-        def write(descriptor, key, payload):
-            os.write(descriptor, b'half of it')
+        def write(file, key, payload):
+            file.write(b'half of it')
+            file.flush()
             stay()
 
         cache.write = write

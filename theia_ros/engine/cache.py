@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,21 +128,16 @@ class EngineCache:
             yield
 
     def _store(self, path: Path, key: EngineKey, payload: bytes) -> None:
-        temporary = None
+        part = path.with_name(f'{path.stem}.{os.urandom(8).hex()}.part')
         try:
-            with tempfile.NamedTemporaryFile(
-                dir=self.folder, prefix=f'{path.stem}.', suffix='.part', delete=False
-            ) as file:
-                temporary = Path(file.name)
-                write(file.fileno(), key, payload)
-            temporary.chmod(0o666 & ~_umask())  # as any file: not the builder's alone
-            temporary.replace(path)
+            with part.open('xb') as file:
+                write(file, key, payload)
+            part.replace(path)
         except OSError as exc:
             self._cannot_write(exc)
         finally:
-            if temporary:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
     def _cannot_write(self, error: OSError) -> None:
         if not self._warned:
@@ -161,12 +155,6 @@ def folder_of(params: EncoderParams) -> Path:
     if params.engine_cache:
         return Path(params.engine_cache).expanduser()
     return cache_folder() / 'engines'
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _short(value: object) -> str:

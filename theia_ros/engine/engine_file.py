@@ -10,6 +10,7 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from typing import BinaryIO
 
 _MAGIC = b'theia_ros engine, format 1\n'
 _MOST_HEADER_BYTES = 1 << 20
@@ -76,23 +77,27 @@ class Unusable(Exception):
     """A stored engine is not there, or not to be trusted; its text says why."""
 
 
-def write(descriptor: int, key: EngineKey, payload: bytes) -> None:
-    """Write an engine file and wait until it is on the disk.
+def write(file: BinaryIO, key: EngineKey, payload: bytes) -> None:
+    """Write an engine into an empty file and wait until it is on the disk.
 
     Raises:
         OSError: It cannot be written.
     """
     checksum = hashlib.sha256(payload).hexdigest()
     header = json.dumps({'key': asdict(key), 'bytes': len(payload), 'sha256': checksum}).encode()
-    with os.fdopen(os.dup(descriptor), 'wb') as file:
-        file.write(_MAGIC + len(header).to_bytes(8, 'little') + header)
-        file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
+    file.write(_MAGIC + len(header).to_bytes(8, 'little') + header)
+    file.write(payload)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def read(path: Path, key: EngineKey) -> bytes:
-    """Read the engine of a file that was written for `key`, whole and unchanged."""
+    """Read the engine of a file that was written for `key`, whole and unchanged.
+
+    Raises:
+        OSError: It cannot be read.
+        Unusable: It is not that, and why.
+    """
     header, start = read_header(path)
     if header.get('key') != plain(key):
         raise Unusable(f'{path.name} holds another engine')
@@ -107,7 +112,12 @@ def read(path: Path, key: EngineKey) -> bytes:
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return the header of an engine file and where its payload begins."""
+    """Return the header of an engine file and where its payload begins, in bytes.
+
+    Raises:
+        OSError: It cannot be read.
+        Unusable: It is no engine file, or a damaged one.
+    """
     with path.open('rb') as file:
         magic = file.read(len(_MAGIC))
         size = int.from_bytes(file.read(8), 'little')
@@ -124,5 +134,5 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
 
 def plain(key: EngineKey) -> dict[str, Any]:
     """Return a key as it comes back from JSON."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(key)))
-    return plain
+    fields: dict[str, Any] = json.loads(json.dumps(asdict(key)))
+    return fields

@@ -104,7 +104,7 @@ def test_a_blob_that_openvino_cannot_read_is_built_again(
     header = read_header(path)[0]['key']
     key = engine_file.EngineKey(**{**header, 'image_hw': tuple(header['image_hw'])})
     with path.open('wb') as file:
-        engine_file.write(file.fileno(), key, b'no blob')
+        engine_file.write(file, key, b'no blob')
     told: list[str] = []
     open_engine(stored, told.append)
     assert told[0].startswith(
