@@ -98,7 +98,7 @@ class StaleError(FeatureError):
     """
 
     def __init__(self, message: str, silent: tuple[str, ...] = ()) -> None:
-        """Make the error; `silent` are those of whom nothing has come."""
+        """Make the error; `silent` are those of which nothing has come."""
         super().__init__(message)
         self.silent = silent
 
@@ -109,3 +109,8 @@ class GapError(FeatureError):
 
 class ProvenanceError(FeatureError):
     """Features are not made like those that the policy was trained with."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return str(error).strip().partition('\n')[0] or type(error).__name__

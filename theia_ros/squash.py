@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from theia_ros.catalog import IMAGE_PX
-from theia_ros.engine.parts_engine import first_line
 from theia_ros.errors import EngineError
+from theia_ros.errors import first_line
 from theia_ros.preprocess import prepare
 
 _BITS = 22

@@ -17,12 +17,12 @@ from theia_ros.engine.base import Report
 from theia_ros.engine.cache import EngineCache
 from theia_ros.engine.cache import folder_of
 from theia_ros.engine.engine_file import EngineKey
-from theia_ros.engine.parts_engine import first_line
 from theia_ros.engine.parts_engine import Runner
 from theia_ros.engine.parts_engine import Walk
 from theia_ros.engine.source import Source
 from theia_ros.engine.split import export_part
 from theia_ros.errors import EngineError
+from theia_ros.errors import first_line
 from theia_ros.errors import TheiaRosError
 from theia_ros.model import CODE_VERSION
 from theia_ros.model import TheiaModel

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from theia_ros.engine.parts_engine import first_line
 from theia_ros.engine.torch_engine import find_device
+from theia_ros.errors import first_line
 from theia_ros.params import EncoderParams
 
 

@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from theia_ros.engine import machine
-from theia_ros.engine.parts_engine import first_line
 from theia_ros.engine.parts_engine import HostWalk
 from theia_ros.engine.parts_engine import Runner
 from theia_ros.engine.parts_engine import Walk
 from theia_ros.engine.precision import in_precision
 from theia_ros.engine.torch_engine import device_name
 from theia_ros.errors import EngineError
+from theia_ros.errors import first_line
 from theia_ros.model import TheiaModel
 from theia_ros.params import EncoderParams
 

@@ -16,6 +16,7 @@ from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import IMAGE_PX
 from theia_ros.engine.base import Pixels
 from theia_ros.errors import EngineError
+from theia_ros.errors import first_line
 from theia_ros.model import ModelConfig
 
 
@@ -134,8 +135,3 @@ def check_batch(pictures: int, max_batch: int) -> None:
             f'a batch of {pictures} pictures; the engine takes 1 to {max_batch}, see parameter '
             'max_batch'
         )
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return str(error).strip().partition('\n')[0] or type(error).__name__

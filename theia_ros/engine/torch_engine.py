@@ -9,9 +9,9 @@ from torch import Tensor
 
 from theia_ros.engine.base import Pixels
 from theia_ros.engine.parts_engine import check_batch
-from theia_ros.engine.parts_engine import first_line
 from theia_ros.engine.precision import in_precision
 from theia_ros.errors import EngineError
+from theia_ros.errors import first_line
 from theia_ros.model import TheiaModel
 
 
