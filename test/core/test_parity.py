@@ -14,7 +14,7 @@ from theia_ros import checkpoint
 from theia_ros import engine as engines
 from theia_ros import parity
 from theia_ros.encoder import Encoder
-from theia_ros.engine.parts_engine import HostWalk
+from theia_ros.engine.parts_engine import HostExecutor
 from theia_ros.engine.parts_engine import Label
 from theia_ros.engine.parts_engine import PartsEngine
 from theia_ros.engine.precision import in_precision
@@ -46,7 +46,7 @@ def parts_engine(
     spoil(model)
     runners = {name: part_of(model, name) for name in model.config.tensors}
     label = Label('tensorrt', precision, 'a GPU', 'abc')
-    return PartsEngine(model.config, label, HostWalk(runners), 2)
+    return PartsEngine(model.config, label, HostExecutor(runners), 2)
 
 
 def scale_the_head(model: TheiaModel) -> None:

@@ -90,14 +90,14 @@ def _torch(params: EncoderParams, report: Report) -> Engine:
     device, source = find_device(params.device), Source(params.model)
     if device.type != 'cuda' or params.preprocessing == 'native':
         return TorchEngine(source.model, device, params.precision, params.max_batch)
-    from theia_ros.engine.cuda_walk import CudaWalk
+    from theia_ros.engine.cuda_executor import CudaExecutor
 
     precision = 'fp16' if params.precision == 'auto' else params.precision
     model = in_precision(source.model, precision, stepwise_norms=True).to(device)
     runners = {name: part_of(model, name) for name in source.config.tensors}
-    walk = CudaWalk(runners, device, params.max_batch, params.cuda_graphs)
+    executor = CudaExecutor(runners, device, params.max_batch, params.cuda_graphs)
     label = Label('torch', precision, device_name(device), '')
-    return PartsEngine(source.config, label, walk, params.max_batch)
+    return PartsEngine(source.config, label, executor, params.max_batch)
 
 
 def _fake(params: EncoderParams, report: Report) -> Engine:
@@ -115,9 +115,9 @@ def _compiled(params: EncoderParams, report: Report) -> Engine:
         )
     compiler, source = COMPILERS[backend](params), Source(params.model)
     runners, digest = PartsBuilder(compiler, source, params, report).open(source.config.tensors)
-    walk = compiler.walk(runners, params)
+    executor = compiler.executor(runners, params)
     label = Label(backend, compiler.precision, compiler.device, digest)
-    return PartsEngine(source.config, label, walk, params.max_batch)
+    return PartsEngine(source.config, label, executor, params.max_batch)
 
 
 def _openvino(params: EncoderParams) -> Compiler:

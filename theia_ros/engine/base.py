@@ -30,7 +30,7 @@ class Engine(Protocol):
         device: What it runs on, for people.
         fingerprint: Of the built engine; empty when nothing was built.
         max_batch: Most pictures of one call.
-        pixels_on: Where it takes pixels from; the host's it takes too.
+        pixels_on: Where it would like its pixels to be; those on the host it takes too.
     """
 
     config: ModelConfig
@@ -50,9 +50,8 @@ class Engine(Protocol):
             tensors: Of `config.tensors`.
 
         Returns:
-            The caller's own tensors, float32, on the engine's device, finished: `theia` as
-            (B, 1 + N, C) with CLS first, a teacher's tensor as (B, N, C). They are the caller's:
-            no later call changes them.
+            float32, on the engine's device, finished: `theia` as (B, 1 + N, C) with CLS first, a
+            teacher's tensor as (B, N, C). They are the caller's: no later call changes them.
 
         Raises:
             EngineError: The computation failed, or the batch is too large.

@@ -17,8 +17,8 @@ from theia_ros.engine.base import Report
 from theia_ros.engine.cache import EngineCache
 from theia_ros.engine.cache import folder_of
 from theia_ros.engine.engine_file import EngineKey
+from theia_ros.engine.parts_engine import Executor
 from theia_ros.engine.parts_engine import Runner
-from theia_ros.engine.parts_engine import Walk
 from theia_ros.engine.source import Source
 from theia_ros.engine.split import export_part
 from theia_ros.errors import EngineError
@@ -62,7 +62,7 @@ class Compiler(Protocol):
             EngineError: It cannot be loaded.
         """
 
-    def walk(self, runners: Mapping[str, Runner], params: EncoderParams) -> Walk:
+    def executor(self, runners: Mapping[str, Runner], params: EncoderParams) -> Executor:
         """Return how loaded parts are run, by tensor, `theia` first."""
 
 

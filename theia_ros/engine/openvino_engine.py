@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from theia_ros.engine import machine
-from theia_ros.engine.parts_engine import HostWalk
+from theia_ros.engine.parts_engine import Executor
+from theia_ros.engine.parts_engine import HostExecutor
 from theia_ros.engine.parts_engine import Runner
-from theia_ros.engine.parts_engine import Walk
 from theia_ros.engine.precision import in_precision
 from theia_ros.engine.torch_engine import device_name
 from theia_ros.errors import EngineError
@@ -120,9 +120,9 @@ class OpenvinoCompiler:
             raise EngineError(f'OpenVINO cannot load the engine: {first_line(exc)}') from exc
         return OpenvinoRunner(compiled[0], compiled[-1])
 
-    def walk(self, runners: Mapping[str, Runner], params: EncoderParams) -> Walk:
+    def executor(self, runners: Mapping[str, Runner], params: EncoderParams) -> Executor:
         """Run the parts on the host; see `Compiler`."""
-        return HostWalk(runners)
+        return HostExecutor(runners)
 
 
 class OpenvinoRunner:

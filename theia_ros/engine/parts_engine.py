@@ -27,11 +27,11 @@ class Runner(Protocol):
         """Return what the part makes of a batch, float32, on the same device as `x`."""
 
 
-class Walk(Protocol):
+class Executor(Protocol):
     """Runs parts one after the other.
 
     Attributes:
-        pixels_on: Where it likes its pixels to lie.
+        pixels_on: Where it would like its pixels to be; those on the host it takes too.
     """
 
     pixels_on: torch.device
@@ -61,25 +61,27 @@ class Label:
 class PartsEngine:
     """Run a model whose parts were compiled one by one."""
 
-    def __init__(self, config: ModelConfig, label: Label, walk: Walk, max_batch: int) -> None:
+    def __init__(
+        self, config: ModelConfig, label: Label, executor: Executor, max_batch: int
+    ) -> None:
         """Take over parts that are ready to run.
 
         Args:
             config: Shape of the model.
             label: What the engine is.
-            walk: Runs the parts.
+            executor: Runs the parts.
             max_batch: Most pictures of one call.
         """
         self.config = config
         self.backend, self.precision = label.backend, label.precision
         self.device, self.fingerprint = label.device, label.fingerprint
         self.max_batch = max_batch
-        self.pixels_on = walk.pixels_on
-        self._walk: Walk | None = walk
+        self.pixels_on = executor.pixels_on
+        self._executor: Executor | None = executor
 
     def infer(self, pixels: Pixels, tensors: Collection[str]) -> dict[str, Tensor]:
         """Return the tensors that are asked for; see `Engine.infer`."""
-        if self._walk is None:
+        if self._executor is None:
             raise EngineError('the engine is closed; open it again')
         if isinstance(pixels, np.ndarray):
             # Compilers' runtimes take addresses, and torch wants to be allowed to write there.
@@ -95,7 +97,7 @@ class PartsEngine:
         teachers = [name for name in self.config.teachers if name in tensors]
         try:
             with torch.inference_mode():
-                found = self._walk(pixels, teachers)
+                found = self._executor(pixels, teachers)
         except RuntimeError as exc:
             raise EngineError(
                 f'{self.backend} failed on {self.device}: {first_line(exc)}'
@@ -104,11 +106,11 @@ class PartsEngine:
 
     def close(self) -> None:
         """Drop the parts."""
-        self._walk = None
+        self._executor = None
 
 
-class HostWalk:
-    """Walk through parts that run on the host."""
+class HostExecutor:
+    """Run parts one after the other on the host."""
 
     pixels_on = torch.device('cpu')
 
@@ -117,7 +119,7 @@ class HostWalk:
         self._runners = runners
 
     def __call__(self, pixels: Tensor, teachers: Sequence[str]) -> dict[str, Tensor]:
-        """Run the backbone and some heads; see `Walk`."""
+        """Run the backbone and some heads; see `Executor`."""
         found = {BACKBONE: self._runners[BACKBONE](pixels)}
         for name in teachers:
             found[name] = self._runners[name](found[BACKBONE])

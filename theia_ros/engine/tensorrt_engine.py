@@ -15,9 +15,9 @@ import torch_tensorrt
 from torch.export import ExportedProgram
 
 from theia_ros.engine import machine
-from theia_ros.engine.cuda_walk import CudaWalk
+from theia_ros.engine.cuda_executor import CudaExecutor
+from theia_ros.engine.parts_engine import Executor
 from theia_ros.engine.parts_engine import Runner
-from theia_ros.engine.parts_engine import Walk
 from theia_ros.engine.precision import in_precision
 from theia_ros.engine.tensorrt_runner import TensorrtRunner
 from theia_ros.engine.tensorrt_settings import as_arguments
@@ -108,8 +108,8 @@ class TensorrtCompiler:
                 raise EngineError('TensorRT cannot load the engine; its own message stands above')
             return TensorrtRunner(trt, engine, self._device)
 
-    def walk(self, runners: Mapping[str, Runner], params: EncoderParams) -> Walk:
+    def executor(self, runners: Mapping[str, Runner], params: EncoderParams) -> Executor:
         """Run the parts on the device; see `Compiler`."""
         # TensorRT for RTX compiles kernels while it runs, which a recording would not see.
         graphs = params.cuda_graphs and not self.for_rtx
-        return CudaWalk(runners, self._device, params.max_batch, graphs)
+        return CudaExecutor(runners, self._device, params.max_batch, graphs)

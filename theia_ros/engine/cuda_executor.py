@@ -16,8 +16,8 @@ from theia_ros.engine.parts_engine import Runner
 _WARM_UP_PASSES = 3
 
 
-class CudaWalk:
-    """Walk through parts on a device of its own stream.
+class CudaExecutor:
+    """Run parts one after the other on a device, on a stream of its own.
 
     With graphs, all work of a batch size is recorded when that size first comes, one graph for
     each part, and replayed from then on without the cost of launching each kernel.
@@ -44,7 +44,7 @@ class CudaWalk:
         self._pool = torch.cuda.graph_pool_handle() if graphs else None
 
     def __call__(self, pixels: Tensor, teachers: Sequence[str]) -> dict[str, Tensor]:
-        """Run the backbone and some heads; see `Walk`."""
+        """Run the backbone and some heads; see `Executor`."""
         batch = len(pixels)
         staged = pixels
         if pixels.device.type == 'cpu':
