@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 
 import torch
@@ -106,8 +107,7 @@ def _fake(params: EncoderParams, report: Report) -> Engine:
     return FakeEngine(checkpoint.read_config(find_model(params.model)))
 
 
-def _compiled(params: EncoderParams, report: Report) -> Engine:
-    backend = choose(params).backend
+def _compiled(backend: str, params: EncoderParams, report: Report) -> Engine:
     if params.preprocessing == 'native':
         raise EngineError(
             f'backend {backend} is built for one size of pictures; preprocessing native needs '
@@ -146,9 +146,9 @@ def _tensorrt(params: EncoderParams) -> Compiler:
 
 
 BACKENDS: Mapping[str, Callable[[EncoderParams, Report], Engine]] = {
-    'tensorrt': _compiled,
+    'tensorrt': partial(_compiled, 'tensorrt'),
     'torch': _torch,
-    'openvino': _compiled,
+    'openvino': partial(_compiled, 'openvino'),
     'fake': _fake,
 }
 COMPILERS: Mapping[str, Callable[[EncoderParams], Compiler]] = {
