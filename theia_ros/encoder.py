@@ -42,6 +42,7 @@ from theia_ros.model import TOKEN_LAYOUT
 from theia_ros.params import EncoderParams
 from theia_ros.parity import open_checked
 from theia_ros.parity import Opened
+from theia_ros.parity import Parity
 from theia_ros.preprocess import covered_region
 from theia_ros.squash import preparation
 from theia_ros.timing import Stopwatch
@@ -271,16 +272,16 @@ def _provenance(params: EncoderParams, opened: Opened, encoded: Encoded) -> Prov
             **machine.versions(*_RUNTIMES.get(engine.backend, ())),
         },
         tensors=tuple(
-            TensorInfo(name, features.tokens.shape, features.grid_hw)
-            if not (parity := opened.parity.get(name))
-            else TensorInfo(
-                name,
-                features.tokens.shape,
-                features.grid_hw,
-                parity.cosine,
-                parity.max_abs_error,
-            )
+            _tensor_info(features, opened.parity.get(name))
             for name, features in encoded.features.items()
         ),
         notes=opened.notes,
     )
+
+
+def _tensor_info(features: Features, parity: Parity | None) -> TensorInfo:
+    n, c = features.tokens.shape
+    info = TensorInfo(features.name, (n, c), features.grid_hw)
+    if not parity:
+        return info
+    return replace(info, cosine=parity.cosine, max_abs_error=parity.max_abs_error)

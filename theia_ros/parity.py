@@ -28,7 +28,7 @@ from theia_ros.errors import ParityError
 from theia_ros.params import EncoderParams
 
 FELL_BACK = 'fell back to'
-"""How the note begins that tells of it."""
+"""How the note of a fallback begins."""
 
 
 @dataclass(frozen=True)
