@@ -99,15 +99,7 @@ class SegmentationDecoder:
         masks = self.find(grid)
         numbers = self._numberings[frame.camera].number(masks.boxes.cpu().numpy())
         labels = paint(masks, torch.from_numpy(numbers).to(grid.device))
-        size_hw = map_hw(frame.image_hw, self._params.map_width_px)
-        # Labels are names and not amounts: they are repeated, never mixed.
-        stretched = stretch(labels[None], size_hw, 1.0, 'nearest')[0]
-        values = stretched.cpu().numpy().astype(np.uint16)
-        maps = {LABELS: DecodedMap(LABELS, values, '16UC1', frame.stamp_ns, frame.frame_id)}
-        if OVERLAY in wanted:
-            picture = overlay(frame.rgb, values)
-            maps[OVERLAY] = DecodedMap(OVERLAY, picture, 'rgb8', frame.stamp_ns, frame.frame_id)
-        return {name: made for name, made in maps.items() if name in wanted}
+        return label_maps(labels, frame, self._params.map_width_px, wanted)
 
 
 def paint(masks: Masks, numbers: Tensor) -> Tensor:
@@ -123,6 +115,29 @@ def paint(masks: Masks, numbers: Tensor) -> Tensor:
     pixels = masks.pixels[order]
     top = pixels.byte().argmax(dim=0)  # the first of the largest: the first mask that is there
     return torch.where(pixels.any(dim=0), numbers[order][top], 0)
+
+
+def label_maps(
+    labels: Tensor, frame: Frame, map_width_px: int, wanted: Collection[str]
+) -> Mapping[str, DecodedMap]:
+    """Return the wanted maps of a picture's labels.
+
+    Args:
+        labels: (h, w) whole numbers over the whole picture, 0 for nothing.
+        frame: The picture.
+        map_width_px: Most columns of a map.
+        wanted: Of `LABELS` and `OVERLAY`; no other is made.
+    """
+    size_hw = map_hw(frame.image_hw, map_width_px)
+    # Labels are names and not amounts: they are repeated, never mixed.
+    values = stretch(labels[None], size_hw, 1.0, 'nearest')[0].cpu().numpy().astype(np.uint16)
+    maps = {}
+    if LABELS in wanted:
+        maps[LABELS] = DecodedMap(LABELS, values, '16UC1', frame.stamp_ns, frame.frame_id)
+    if OVERLAY in wanted:
+        picture = overlay(frame.rgb, values)
+        maps[OVERLAY] = DecodedMap(OVERLAY, picture, 'rgb8', frame.stamp_ns, frame.frame_id)
+    return maps
 
 
 def overlay(rgb: NDArray[np.uint8], labels: NDArray[np.uint16]) -> NDArray[np.uint8]:
