@@ -24,7 +24,6 @@ from theia_ros.parts import Statistics
 
 __all__ = ['DECODERS', 'Decoder', 'open_decoders']
 
-
 Opener = Callable[[ModelConfig, Path, EncoderParams], Decoder | None]
 
 
@@ -55,10 +54,8 @@ def _parts(config: ModelConfig, folder: Path, teacher: str) -> tuple[Statistics,
     """Return statistics and weights of a teacher's own decoder, if the model has such a head."""
     if teacher not in config.teachers:
         return None
-    statistics, part = (
-        read_statistics(folder, teacher),
-        find_part(folder, f'decoders/{teacher}.safetensors'),
-    )
+    statistics = read_statistics(folder, teacher)
+    part = find_part(folder, f'decoders/{teacher}.safetensors')
     return (statistics, part) if statistics and part else None
 
 
