@@ -39,29 +39,13 @@ def principal_directions(tokens: Tensor) -> tuple[Tensor, Tensor]:
     return mean, directions * largest.sign()
 
 
-def official_view(tokens: Tensor) -> Tensor:
-    """Return the view of the published code, fitted to these pictures alone.
-
-    Args:
-        tokens: (B, N, C), de-normalised.
-
-    Returns:
-        (B, N, 3) in 0..1, each colour stretched over the whole batch.
-    """
-    flat = tokens.flatten(0, 1)
-    mean, directions = principal_directions(flat)
-    colours = (flat - mean) @ directions.T
-    colours = _stretch(colours, colours.amin(dim=0), colours.amax(dim=0))
-    return colours.view(*tokens.shape[:2], 3)
-
-
 class StableView:
-    """The same view for a stream of pictures: equal things keep equal colours.
+    """The view of a stream of pictures: equal things keep equal colours.
 
-    It begins with the exact fit to the first batch and then follows slowly, by one step of
-    orthogonal iteration on the running covariance for each batch. Each direction moves
-    continuously from the last one, so neither signs nor the order of the colours can flip.
-    One view serves all cameras, so that their colours mean the same.
+    It begins with the exact fit to the first batch, which is the view of the published code, and
+    then follows slowly, by one step of orthogonal iteration on the running covariance for each
+    batch. Each direction moves continuously from the last one, so neither signs nor the order of
+    the colours can flip. One view serves all cameras, so that their colours mean the same.
     """
 
     def __init__(self) -> None:

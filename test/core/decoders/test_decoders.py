@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers import synthetic
 
 from theia_ros.datatypes import Frame
 from theia_ros.decoders import depth
 from theia_ros.decoders import open_decoders
-from theia_ros.decoders import sam
-from theia_ros.decoders.pca import official_view
 from theia_ros.decoders.segmentation import paint
 from theia_ros.decoders.segmentation import SegmentationDecoder
 from theia_ros.encoder import Encoder
@@ -31,8 +29,7 @@ ALL_MAPS = {
     'segmentation/labels',
     'segmentation/image',
 }
-KEEP = {'segmentation_iou_threshold': 0.1, 'segmentation_stability_threshold': 0.0}
-"""For the synthetic network, which thinks little of its masks."""
+GOLDEN = synthetic.goldens('decoders')
 
 
 def maps_of(folder: Path, teachers=synthetic.ALL_TEACHERS) -> set[str]:
@@ -86,62 +83,76 @@ def test_heads_that_learned_from_a_simulator_give_maps_too(tmp_path):
     assert read == {'dinov2_small', 'depth', 'classes'}
 
 
-def test_a_whole_model_gives_the_published_maps(whole_folder):
-    """Pictures of 224 by 224, the size that the goldens were made at."""
-    decoders, sam_golden = synthetic.goldens('decoders'), synthetic.goldens('sam_decoder')
+# --- through the encoder -------------------------------------------------------------------------
+
+PARAMS = EncoderParams(
+    backend='torch',
+    segmentation_points_per_side=3,
+    # The synthetic network thinks little of its masks.
+    segmentation_iou_threshold=0.1,
+    segmentation_stability_threshold=0.0,
+)
+
+
+@pytest.fixture(scope='module')
+def maps(whole_folder):
+    """Of a whole model, for the picture of the goldens, by name."""
     rgb = synthetic.golden_rule.image('scene_480x640')
-    params = EncoderParams(
-        model=str(whole_folder), backend='torch', segmentation_points_per_side=3, **KEEP
-    )
-    with Encoder(params) as encoder:
+    with Encoder(dataclasses.replace(PARAMS, model=str(whole_folder))) as encoder:
         assert set(encoder.maps) == ALL_MAPS
-        encoded = encoder.encode([Frame(rgb)], [*encoder.tensors, *encoder.maps])[0]
-    assert set(encoded.maps) == ALL_MAPS
-    assert all(m.values.shape[:2] == (480, 640) for m in encoded.maps.values())
-    tokens = {name: torch.from_numpy(f.tokens)[None] for name, f in encoded.features.items()}
-    real = {
-        name: read_statistics(whole_folder, name).denormalise(tokens[name])
-        for name in ('dinov2', 'depth_anything', 'sam')
-    }
-    for name, key in (('dinov2', 'facebook/dinov2-large'), ('sam', 'facebook/sam-vit-huge')):
-        np.testing.assert_allclose(
-            synthetic.golden_rule.summary(real[name])[[0, 1, 2, 3, 5]],
-            decoders[f'denorm/{key}/summary'][[0, 1, 2, 3, 5]],
-            rtol=0,
-            atol=5e-5,
-        )
+        return encoder.encode([Frame(rgb)], encoder.maps)[0].maps
 
-    # DINOv2: the view of one picture is the published one, in the middle of the map.
-    published = torch.from_numpy(decoders['pca/rgb16']).permute(2, 0, 1)
+
+def denormalised(folder, predicted, teacher):
+    return read_statistics(folder, teacher).denormalise(predicted[teacher])
+
+
+def repeated(cells):
+    """Return the cells of a square at each of 480 x 640 pixels."""
+    y, x = (np.arange(pixels) * len(cells) // pixels for pixels in (480, 640))
+    return cells[y][:, x]
+
+
+def test_a_whole_model_gives_every_map_in_the_cameras_size(maps):
+    assert set(maps) == ALL_MAPS
+    assert all(m.values.shape[:2] == (480, 640) for m in maps.values())
+
+
+@pytest.mark.parametrize('teacher', ['dinov2', 'sam'])
+def test_denormalised_features_are_those_of_the_published_code(whole_folder, predicted, teacher):
+    features = denormalised(whole_folder, predicted, teacher)
+    np.testing.assert_allclose(
+        synthetic.golden_rule.summary(features)[[0, 1, 2, 3, 5]],
+        GOLDEN[f'denorm/{synthetic.KEYS[teacher]}/summary'][[0, 1, 2, 3, 5]],
+        rtol=0,
+        atol=5e-5,
+    )
+
+
+def test_the_view_of_dinov2_is_the_published_one_in_the_middle_of_the_map(maps):
+    published = torch.from_numpy(GOLDEN['pca/rgb16']).permute(2, 0, 1)
     expected = stretch(published, (480, 640), 196 / 224, 'bilinear').permute(1, 2, 0)
-    view = encoded.maps['dinov2/image'].values
+    view = maps['dinov2/image'].values
     np.testing.assert_allclose(view / 255, expected, rtol=0, atol=0.5 / 255 + 5e-5)
-    np.testing.assert_allclose(
-        official_view(real['dinov2'])[0].view(16, 16, 3), decoders['pca/rgb16'], rtol=0, atol=5e-5
-    )
 
-    # Depth: every cell of the published map is repeated to the camera's size.
+
+def test_every_cell_of_depth_is_repeated_to_the_cameras_size(maps, whole_folder, predicted):
     head = depth.load(whole_folder / 'decoders' / 'depth_anything.safetensors')
-    cells = head.inverse_depth(real['depth_anything']).view(1, 1, 64, 64)
-    at_224 = F.interpolate(cells, (224, 224), mode='nearest')[0, 0]
-    np.testing.assert_allclose(at_224[::4], decoders['depth/map_rows_stride4'], rtol=0, atol=5e-5)
-    y, x = np.arange(480) * 64 // 480, np.arange(640) * 64 // 640
+    cells = head.inverse_depth(denormalised(whole_folder, predicted, 'depth_anything'))
     np.testing.assert_allclose(
-        encoded.maps['depth/image'].values, cells[0, 0].numpy()[y][:, x], rtol=0, atol=1e-6
+        maps['depth/image'].values,
+        repeated(cells.view(64, 64).numpy()),
+        rtol=0,
+        atol=1e-6,
     )
 
-    # Segmentation: what the network, equal to the published one in its own tests, says directly.
-    network = sam.load(whole_folder / 'decoders' / 'sam.safetensors')
-    embedding = real['sam'][0].T.reshape(256, 64, 64)
-    points = network.point(torch.from_numpy(sam_golden['points']))
-    scores, _, _ = network(network.look(embedding), points)
-    np.testing.assert_allclose(scores, sam_golden['iou_scores'], rtol=0, atol=5e-5)
-    decoder = SegmentationDecoder(read_statistics(whole_folder, 'sam'), network, params)
-    masks = decoder.find(tokens['sam'][0].T.reshape(256, 64, 64))
+
+def test_segmentation_is_what_its_network_says(maps, whole_folder, predicted, network):
+    decoder = SegmentationDecoder(read_statistics(whole_folder, 'sam'), network, PARAMS)
+    masks = decoder.find(predicted['sam'][0].T.reshape(256, 64, 64))
     direct = paint(masks, torch.arange(1, len(masks) + 1)).numpy()
     assert direct.any()
-    y, x = np.arange(480) * 224 // 480, np.arange(640) * 224 // 640
-    np.testing.assert_array_equal(encoded.maps['segmentation/labels'].values, direct[y][:, x])
+    np.testing.assert_array_equal(maps['segmentation/labels'].values, repeated(direct))
 
 
 MARK = {'rows': slice(45, 110), 'columns': slice(400, 470)}
