@@ -2,9 +2,9 @@
 
 Kirillov et al., "Segment Anything", ICCV 2023, section 3 and appendix A. A point and an image
 embedding give three masks, each with a guess of its quality. Modules are called as in the
-published weights; those for box and mask prompts lie idle.
+published weights; those for box and mask prompts are not used.
 
-The order of the work is our own: what the image alone decides is done once for all prompts
+The order of the work is our own: what depends on the image alone is done once for all prompts
 (`SamDecoder.look`), and quality is known before anything is drawn, so that nothing is drawn that
 will not be kept. What it draws is the same up to rounding.
 """
@@ -45,7 +45,7 @@ class SamDecoder(nn.Module):
         self.mask_decoder = _MaskDecoder()
 
     def look(self, embedding: Tensor) -> Image:
-        """Do what the image alone decides.
+        """Compute what depends on the image alone.
 
         Args:
             embedding: (256, 64, 64), in the units of SAM's image encoder.
@@ -106,7 +106,7 @@ def load(path: Path) -> SamDecoder:
     Raises:
         WeightsError: The file is damaged, or its tensors are not exactly the expected ones.
     """
-    with torch.device('meta'):  # no memory and no random numbers for weights that come anyway
+    with torch.device('meta'):  # no memory and no random numbers for what is loaded anyway
         network = SamDecoder()
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     tensors = read_tensors(

@@ -28,7 +28,7 @@ INNER = 128
 
 @dataclass(frozen=True)
 class Image:
-    """What a picture has to say before anybody points at it.
+    """What is computed of a picture once, whatever the prompts are.
 
     Attributes:
         tokens: (N, 256), row-major over the grid.
@@ -66,8 +66,8 @@ class Attention(nn.Module):
         q = by_head(self.q_proj(queries)) * self.scale
         weights = (q @ keys.transpose(-1, -2)).softmax(dim=-1)  # (P, 8, T, N)
         seen = (weights @ values).transpose(1, 2).flatten(2)  # (P, T, inner)
-        looked: Tensor = self.out_proj(seen)
-        return looked
+        attended: Tensor = self.out_proj(seen)
+        return attended
 
     def at_image(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Let tokens (P, T, 256) look at an image's, (P, N, 256), before their projection."""
@@ -77,8 +77,8 @@ class Attention(nn.Module):
         weights = (q @ keys.transpose(1, 2)).softmax(dim=-1)  # (P, 8 * T, N)
         seen = torch.unflatten(weights @ values, 1, (HEADS, -1))  # (P, 8, T, 256)
         seen = seen @ rows_by_head(self.v_proj.weight).transpose(1, 2)  # (P, 8, T, 16)
-        looked: Tensor = self.out_proj(seen.transpose(1, 2).flatten(2) + self.v_proj.bias)
-        return looked
+        attended: Tensor = self.out_proj(seen.transpose(1, 2).flatten(2) + self.v_proj.bias)
+        return attended
 
     def image_scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return how image tokens (P, N, 256) look at tokens (P, T, 256): (P, 8, T, N)."""
@@ -123,7 +123,7 @@ def rows_by_head(weight: Tensor) -> Tensor:
 
 
 class _Layer(nn.Module):
-    """Tokens look at each other, then at the image, think, and the image looks at them."""
+    """Tokens attend to each other and to the image, pass an MLP, and the image attends to them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,8 +140,8 @@ class _Layer(nn.Module):
         """Begin with the bare prompts (P, T, 256); return them and the image (P, N, 256)."""
         # The first attention has no residual: its result replaces the tokens.
         tokens = self.layer_norm1(self.self_attn.among(prompts, prompts, prompts))
-        looked = self.cross_attn_token_to_image.at(tokens + prompts, image.keys, image.values)
-        tokens = self._think(tokens, looked)
+        attended = self.cross_attn_token_to_image.at(tokens + prompts, image.keys, image.values)
+        tokens = self._feed_forward(tokens, attended)
         back = self.cross_attn_image_to_token
         scores = back.fixed_image_scores(image.queries, tokens + prompts)
         return tokens, self.layer_norm4(back.give(image.tokens, scores, tokens))
@@ -153,17 +153,17 @@ class _Layer(nn.Module):
         named = tokens + prompts
         tokens = self.layer_norm1(tokens + self.self_attn.among(named, named, tokens))
         placed = pictures + position
-        looked = self.cross_attn_token_to_image.at_image(tokens + prompts, placed, pictures)
-        tokens = self._think(tokens, looked)
+        attended = self.cross_attn_token_to_image.at_image(tokens + prompts, placed, pictures)
+        tokens = self._feed_forward(tokens, attended)
         back = self.cross_attn_image_to_token
         scores = back.image_scores(placed, tokens + prompts)
         return tokens, self.layer_norm4(back.give(pictures, scores, tokens))
 
-    def _think(self, tokens: Tensor, looked: Tensor) -> Tensor:
-        tokens = self.layer_norm2(tokens + looked)
-        thought = self.mlp['lin2'](F.relu(self.mlp['lin1'](tokens)))
-        done: Tensor = self.layer_norm3(tokens + thought)
-        return done
+    def _feed_forward(self, tokens: Tensor, attended: Tensor) -> Tensor:
+        tokens = self.layer_norm2(tokens + attended)
+        hidden = F.relu(self.mlp['lin1'](tokens))
+        normed: Tensor = self.layer_norm3(tokens + self.mlp['lin2'](hidden))
+        return normed
 
 
 class TwoWayTransformer(nn.Module):
@@ -176,7 +176,7 @@ class TwoWayTransformer(nn.Module):
         self.layer_norm_final_attn = nn.LayerNorm(WIDTH, 1e-5)
 
     def image(self, tokens: Tensor, position: Tensor) -> Image:
-        """Do what an image alone decides.
+        """Compute what depends on the image alone.
 
         Args:
             tokens: (N, 256).
@@ -199,5 +199,5 @@ class TwoWayTransformer(nn.Module):
         tokens, pictures = first.first(prompts, image)
         tokens, pictures = second(tokens, pictures, prompts, image.position)
         look = self.final_attn_token_to_image
-        looked = look.at_image(tokens + prompts, pictures + image.position, pictures)
-        return self.layer_norm_final_attn(tokens + looked), pictures
+        attended = look.at_image(tokens + prompts, pictures + image.position, pictures)
+        return self.layer_norm_final_attn(tokens + attended), pictures
