@@ -1,7 +1,8 @@
 """Points in space from relative inverse depth, once somebody says how near and how far.
 
-Depth Anything gives inverse depth up to a factor and a summand of each picture's own. Two
-distances settle both, so the shape is right if they are; it is for eyes, not for measuring.
+Depth Anything gives inverse depth up to a scale and an offset that differ from picture to picture.
+Two distances settle both, so the shape is right if they are; it is for looking at, not for
+measuring.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def points_of(
         intrinsics: (3, 3), K of a pinhole camera for these pixels; distortion is not looked at.
         near_m: Distance of what is nearest, metres, along the optical axis.
         far_m: Of what is farthest.
-        columns: Most columns of the grid; every so many pixels there is a point.
+        columns: Most columns of the grid; pixels between its points are left out.
 
     Returns:
         (h, w, 4): metres to the right, down and forward, and the inverse depth.

@@ -1,4 +1,4 @@
-"""How long named steps take, and what is usual."""
+"""How long named steps take, and the percentiles of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Spread:
-    """What is usual for a step: `count` measurements so far, milliseconds of the newest."""
+    """Percentiles of a step, milliseconds: of the newest of `count` measurements so far."""
 
     count: int
     p50_ms: float
@@ -46,7 +46,7 @@ class Spread:
 
 
 class Latencies:
-    """Collect measurements by name and tell what is usual. Safe for several threads."""
+    """Collect measurements by name, and give their percentiles. Safe for several threads."""
 
     def __init__(self) -> None:
         """Start with no measurement."""
@@ -62,7 +62,7 @@ class Latencies:
                 self._count[name] = self._count.get(name, 0) + 1
 
     def spreads(self) -> dict[str, Spread]:
-        """Return what is usual for each step, in the order of their first measurement."""
+        """Return the percentiles of each step, in the order of their first measurement."""
         with self._lock:
             newest = {name: list(values) for name, values in self._newest.items()}
             counts = dict(self._count)

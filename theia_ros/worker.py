@@ -53,7 +53,7 @@ class Worker(Generic[T]):
 
 
 class Handover(Generic[T]):
-    """A source with one place, in which nothing is lost: whoever brings waits until it is free."""
+    """A source with one place, in which nothing is lost: `put` waits until it is free."""
 
     def __init__(self) -> None:
         """Make an empty, open place."""

@@ -73,7 +73,7 @@ class DepthHead:
 
 
 class LogDepthHead:
-    """What a head says that learned depth in metres from a simulator: its logarithm.
+    """The logarithm of depth in metres, from a head that learned it from a simulator.
 
     It is shown as relative depth all the same: no number of metres holds outside the simulator.
     """

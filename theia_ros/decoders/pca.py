@@ -56,7 +56,7 @@ class StableView:
     def colours(self, tokens: Tensor) -> Tensor:
         """Take in a batch of tokens (B, N, C) and return its colours, (B, N, 3) in 0..1."""
         flat = tokens.flatten(0, 1)
-        if self._says_something(flat):
+        if self._varies(flat):
             # A plain average at first, so that one odd picture at the start does not rule.
             weight = max(1 / (1 + self._batches), FOLLOW)
             if not self._batches:
@@ -76,7 +76,7 @@ class StableView:
         high = self._low + spread.maximum(spread.max() * 1e-3)
         return _stretch(projected, self._low, high).view(*tokens.shape[:2], 3)
 
-    def _says_something(self, flat: Tensor) -> bool:
+    def _varies(self, flat: Tensor) -> bool:
         """Return whether tokens (M, C) differ from each other by more than rounding.
 
         Pictures of one colour, as from a covered camera, must not wash the view out.
