@@ -31,7 +31,7 @@ class Release:
         tensorrt: Version of TensorRT.
         cuda: Major version of CUDA of its packages on the index; there are others elsewhere.
         for_rtx: Version of TensorRT for RTX; empty where there is no package for it.
-        python: That its packages need at least.
+        python: Oldest that its packages support.
     """
 
     tensorrt: str
@@ -89,23 +89,21 @@ def misfit(installed: Mapping[str, str], torch_version: str, torch_cuda: str) ->
         return str(exc)
     if found != wanted:
         return f'{name} {installed[name]} is for torch {wanted}, found {torch_version}'
-    for runtime in _RUNTIMES[name]:
+    runtimes = [runtime for runtime in _RUNTIMES[name] if runtime in installed]
+    for runtime in runtimes:
         cuda = runtime.rpartition('-cu')[2]
-        if runtime in installed and cuda.isdigit() and torch_cuda and cuda != torch_cuda[:2]:
+        if cuda.isdigit() and torch_cuda and cuda != torch_cuda[:2]:
             return f'{runtime} is for CUDA {cuda}, torch {torch_version} for CUDA {torch_cuda}'
     release = RELEASES.get(wanted)
-    found_runtimes = [runtime for runtime in _RUNTIMES[name] if runtime in installed]
-    if not release or not found_runtimes:
+    if not release or not runtimes:
         return ''
-    runtime = found_runtimes[0]
-    version = installed[runtime]
-    number = _text(_parsed(version))
+    runtime = runtimes[0]
     fitting = [release.for_rtx] if name == FOR_RTX else [release.tensorrt]
     if name == PLAIN and _parsed(wanted) <= (2, 8):
         fitting.append(ORIN_TENSORRT)
-    if number in fitting:
+    if _text(_parsed(installed[runtime])) in fitting:
         return ''
-    return f'{name} {installed[name]} is for {runtime} {fitting[0]}, found {version}'
+    return f'{name} {installed[name]} is for {runtime} {fitting[0]}, found {installed[runtime]}'
 
 
 def settings(version: str, precision: str) -> dict[str, Any]:
@@ -123,7 +121,7 @@ def settings(version: str, precision: str) -> dict[str, Any]:
     """
     number = _parsed(version)
     if number < OLDEST:
-        raise ValueError(f'Torch-TensorRT {version} is too old; use 2.5 or newer')
+        raise ValueError(f'Torch-TensorRT {version} is too old; use {_text(OLDEST)} or newer')
     if precision == 'bf16' and number < OLDEST_BF16:
         raise ValueError(
             f'Torch-TensorRT {version} converts no casts to bfloat16; use precision fp16, or '
