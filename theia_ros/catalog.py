@@ -74,9 +74,9 @@ TEACHERS: Mapping[str, Teacher] = {
 """Of the published models."""
 
 SUBCELLS = 4
-"""Rows, and columns, of a cell of the grid of `depth` and of `classes`."""
+"""Rows, and columns, into which a cell of the grid of `depth` and of `classes` is divided."""
 CLASSES = 32
-"""That a head for `classes` tells apart; a model may use fewer."""
+"""Most classes that a head for `classes` tells apart."""
 
 OWN_TEACHERS: Mapping[str, Teacher] = {
     'dinov2_small': Teacher('facebook/dinov2-small', 384, (16, 16)),
