@@ -97,7 +97,7 @@ def _ros() -> Any:
 
 def frame_from_image(msg: Image) -> Frame:
     """Return the picture of a raw image; see `raw_images.decode_raw`."""
-    return _frame(decode_raw(msg), msg.header)
+    return _frame(decode_raw(msg), msg)
 
 
 def frame_from_compressed(msg: CompressedImage) -> Frame:
@@ -106,17 +106,16 @@ def frame_from_compressed(msg: CompressedImage) -> Frame:
     Raises:
         FrameError: It cannot be decoded.
     """
-    return _frame(decode_rgb(memoryview(msg.data)), msg.header)
+    return _frame(decode_rgb(memoryview(msg.data)), msg)
 
 
-def _frame(rgb: Pixels, header: Header) -> Frame:
-    stamp = header.stamp
-    if stamp.nanosec >= 1_000_000_000:  # outputs could not carry it on unchanged
+def _frame(rgb: Pixels, msg: Image | CompressedImage) -> Frame:
+    nanosec = msg.header.stamp.nanosec
+    if nanosec >= 1_000_000_000:  # outputs could not carry it on unchanged
         raise FrameError(
-            'stamp',
-            f'stamp has {stamp.nanosec} nanoseconds; expected less than a second of them',
+            'stamp', f'stamp has {nanosec} nanoseconds; expected less than a second of them'
         )
-    return Frame(rgb, stamp.sec * 1_000_000_000 + stamp.nanosec, header.frame_id)
+    return Frame(rgb, stamp_ns(msg), msg.header.frame_id)
 
 
 def stamp_ns(msg: Image | CompressedImage) -> int:
