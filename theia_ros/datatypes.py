@@ -155,7 +155,7 @@ class Recipe:
         code: Version of the model's arithmetic in this package.
         preprocessing: Name of the preset.
         reduction: Of the backbone's tokens.
-        token_layout: Order of the tokens, for people.
+        token_layout: Order of the backbone's tokens after the reduction, for people.
         backend: What runs the model.
         precision: Its arithmetic.
     """
