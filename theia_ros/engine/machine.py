@@ -18,7 +18,8 @@ DRIVER_FILES = (Path('/proc/driver/nvidia/version'), Path('/etc/nv_tegra_release
 _NAME = re.compile(r'^(?:model name|Model|Hardware)\s*:\s*(.+)$', re.MULTILINE)
 _FLAGS = re.compile(r'^(?:flags|Features)\s*:\s*(.+)$', re.MULTILINE)
 _CODE_DEPENDS_ON = ('avx', 'amx', 'fma', 'f16c', 'sse4', 'asimd', 'sve', 'bf16', 'i8mm')
-_RELEASE = re.compile(r'Module\s+([\w.]+)|(R\d+)[^,]*,\s*REVISION:\s*([\d.]+)')
+# The open kernel module says for which architecture it is, before its version.
+_RELEASE = re.compile(r'Module\s+(?:for\s+\S+\s+)?([\d.]+)|(R\d+)[^,]*,\s*REVISION:\s*([\d.]+)')
 
 
 def cpu_name() -> str:
