@@ -6,6 +6,7 @@ import pytest
 from theia_ros.datatypes import Features
 from theia_ros.datatypes import Frame
 from theia_ros.datatypes import Region
+from theia_ros.errors import FrameError
 
 REGION = Region(0, 0, 6, 4)
 
@@ -27,3 +28,20 @@ def test_tokens_without_a_grid_are_no_map() -> None:
 
 def test_a_frame_tells_rows_first() -> None:
     assert Frame(np.zeros((4, 6, 3), np.uint8)).image_hw == (4, 6)
+
+
+@pytest.mark.parametrize(
+    ('rgb', 'found'),
+    [
+        pytest.param(np.zeros((9, 7), np.uint8), r'\(9, 7\) uint8', id='grey'),
+        pytest.param(np.zeros((9, 7, 4), np.uint8), r'\(9, 7, 4\) uint8', id='four-channels'),
+        pytest.param(np.zeros((9, 7, 3), np.float32), r'\(9, 7, 3\) float32', id='float'),
+        pytest.param(np.zeros((0, 7, 3), np.uint8), r'\(0, 7, 3\) uint8', id='no-pixel'),
+    ],
+)
+def test_anything_but_a_colour_picture_is_refused(rgb, found) -> None:
+    with pytest.raises(
+        FrameError, match=rf'an \(H, W, 3\) uint8 picture, found {found}$'
+    ) as caught:
+        Frame(rgb)
+    assert caught.value.reason == 'shape'

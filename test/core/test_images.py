@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +97,14 @@ def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
     with pytest.raises(FrameError, match='cannot be decoded'):
         decode_rgb(encoded(Image.fromarray(SCENE), 'PNG'))
+
+
+@pytest.mark.parametrize(('width_px', 'height_px'), [(8193, 8192), (3000, 3000)])
+def test_more_pixels_than_the_bytes_can_hold_are_refused(width_px: int, height_px: int) -> None:
+    """A header that lies: the second size is one that cameras have, and too large for the data."""
+    data = bytearray(encoded(Image.fromarray(SCENE[:1, :1]), 'PNG'))
+    data[16:24] = struct.pack('>II', width_px, height_px)
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+    with pytest.raises(FrameError, match=f'claims {width_px}x{height_px} pixels; too') as caught:
+        decode_rgb(data)
+    assert caught.value.reason == 'size'
