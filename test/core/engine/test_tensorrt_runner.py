@@ -47,7 +47,7 @@ class Context:
         return True
 
 
-class FakeEngine:
+class Engine:
     """Has one input and one output, the output first."""
 
     num_io_tensors = 2
@@ -73,7 +73,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Context:
 
 
 def test_runs_on_the_current_stream_on_memory_of_torch(context: Context) -> None:
-    runner = TensorrtRunner(TRT, FakeEngine(context), CPU)
+    runner = TensorrtRunner(TRT, Engine(context), CPU)
     first, second = torch.arange(6.0).reshape(2, 3), torch.ones(1, 3)
     results = [runner(first), runner(second)]
     assert torch.equal(results[0], 2 * first)  # and not what the second call made
@@ -82,13 +82,13 @@ def test_runs_on_the_current_stream_on_memory_of_torch(context: Context) -> None
 
 
 def test_a_batch_that_is_too_large_is_refused(context: Context) -> None:
-    runner = TensorrtRunner(TRT, FakeEngine(context), CPU)
+    runner = TensorrtRunner(TRT, Engine(context), CPU)
     with pytest.raises(EngineError, match=r'the TensorRT engine was not built for \(5, 3\)'):
         runner(torch.ones(5, 3))
 
 
 def test_a_failure_is_an_error(context: Context) -> None:
-    runner = TensorrtRunner(TRT, FakeEngine(context), CPU)
+    runner = TensorrtRunner(TRT, Engine(context), CPU)
     context.works = False
     with pytest.raises(EngineError, match='TensorRT could not run the engine'):
         runner(torch.ones(1, 3))
@@ -96,4 +96,4 @@ def test_a_failure_is_an_error(context: Context) -> None:
 
 def test_without_memory_there_is_no_context() -> None:
     with pytest.raises(EngineError, match='TensorRT has no memory left on cpu'):
-        TensorrtRunner(TRT, FakeEngine(None), CPU)
+        TensorrtRunner(TRT, Engine(None), CPU)
