@@ -99,10 +99,15 @@ def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         decode_rgb(encoded(Image.fromarray(SCENE), 'PNG'))
 
 
-@pytest.mark.parametrize(('width_px', 'height_px'), [(8193, 8192), (3000, 3000)])
-def test_more_pixels_than_the_bytes_can_hold_are_refused(width_px: int, height_px: int) -> None:
-    """A header that lies: the second size is one that cameras have, and too large for the data."""
-    data = bytearray(encoded(Image.fromarray(SCENE[:1, :1]), 'PNG'))
+@pytest.mark.parametrize(
+    ('width_px', 'height_px', 'padding'),
+    [
+        pytest.param(8193, 8192, 10_000, id='than-any-camera-has'),
+        pytest.param(3000, 3000, 0, id='than-the-bytes-can-hold'),
+    ],
+)
+def test_a_header_that_claims_more_pixels_is_refused(width_px, height_px, padding) -> None:
+    data = bytearray(encoded(Image.fromarray(SCENE[:1, :1]), 'PNG')) + bytes(padding)
     data[16:24] = struct.pack('>II', width_px, height_px)
     data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
     with pytest.raises(FrameError, match=f'claims {width_px}x{height_px} pixels; too') as caught:
