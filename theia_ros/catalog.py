@@ -162,8 +162,15 @@ def _theia(
     size: str, targets: str, teachers: tuple[str, ...], parameters: int, sha256: str | None = None
 ) -> Model:
     name = f'theia-{size}-patch16-224-{targets}'
-    source = f'theaiinstitute/{name}'
-    return Model(name, size, teachers, THEIA_LICENCE.name, source, parameters, sha256)
+    return Model(
+        name=name,
+        student=size,
+        teachers=teachers,
+        licence=THEIA_LICENCE.name,
+        source=f'theaiinstitute/{name}',
+        parameters=parameters,
+        sha256=sha256,
+    )
 
 
 # The checksums of the other two could not be found without a download.

@@ -139,10 +139,17 @@ def model_assets(name: str) -> tuple[Asset, ...]:
     """
     model = MODELS[name]
     if model.shipped or name == DEMO:
-        place = str(model_folder(name) / WEIGHTS_FILE)
-        return (
-            Asset(place, model.source, '', WEIGHTS_FILE, APACHE, '', model.sha256, model.size),
+        weights = Asset(
+            place=str(model_folder(name) / WEIGHTS_FILE),
+            repo=model.source,
+            base='',
+            file=WEIGHTS_FILE,
+            licence=APACHE,
+            revision='',
+            sha256=model.sha256,
+            size=model.size,
         )
+        return (weights,)
     base = f'{hub_url()}/{model.source}/resolve'
     config, weights = (
         Asset(f'models/{name}/{file}', model.source, base, file, THEIA_LICENCE, numbers=numbers)
