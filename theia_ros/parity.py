@@ -59,7 +59,7 @@ class Parity:
     Attributes:
         cosine: Smallest similarity of a token; NaN when a number is not finite.
         max_abs_error: Largest absolute difference.
-        limit: Of the same, absolute.
+        limit: Of both; the error's is absolute.
     """
 
     cosine: float

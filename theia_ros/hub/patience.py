@@ -58,7 +58,11 @@ class Patience:
 
 
 def patiently(work: Callable[[], T], report: Report) -> T:
-    """Do what may fail for a while, and return its result."""
+    """Do what may fail for a while, and return its result.
+
+    Raises:
+        WeightsError: It failed too often in a row, or in a way that does not pass.
+    """
     patience = Patience(report)
     while True:
         try:

@@ -113,7 +113,7 @@ class TestToken:
             assert response.read() == b'x' * 10
         assert self.authorizations(hub) == ['Bearer hf_secret', None]
 
-    def test_token_of_the_log_in_file_is_used(self, hub, monkeypatch, tmp_path):
+    def test_token_of_the_log_in_file_is_used(self, hub, tmp_path):
         (tmp_path / 'hf').mkdir()
         (tmp_path / 'hf' / 'token').write_text('hf_filed\n')
         hub.add(REPO, FILE, b'x')
