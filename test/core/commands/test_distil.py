@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import clips
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -40,33 +41,20 @@ def no_gradients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope='module')
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two videos with truth: a square, class 3 and near, moves over a far ground."""
-    cv2 = pytest.importorskip('cv2')
-    folder = tmp_path_factory.mktemp('clips')
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos with truth."""
+    folder = tmp_path_factory.mktemp('videos')
     for number in range(2):
-        path = folder / f'{number}.mp4'
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 2.0, (128, 96))
-        depth_mm, labels = np.full((8, 48, 64), 3000, np.uint16), np.zeros((8, 48, 64), np.uint8)
-        for i in range(8):
-            y, x = 10 + 5 * number, 6 * i
-            rgb = np.full((96, 128, 3), (40, 60, 40), np.uint8)
-            rgb[2 * y : 2 * y + 40, 2 * x : 2 * x + 40] = (220, 180, 60)
-            depth_mm[i, y : y + 20, x : x + 20], labels[i, y : y + 20, x : x + 20] = 1000, 3
-            writer.write(rgb[..., ::-1].copy())
-        writer.release()
-        frames = np.arange(8, dtype=np.int32)
-        truth = {'frame_index': frames, 'depth_mm': depth_mm, 'labels': labels}
-        np.savez(folder / f'{number}_truth.npz', **truth)
-        path.with_suffix('.json').write_text('{"classes": ["ground", "a", "b", "square"]}')
+        corners = [(10 + 5 * number, 6 * i) for i in range(8)]
+        clips.write(folder / f'{number}.mp4', corners, (20, 20))
     return folder
 
 
 @pytest.fixture
-def heads(clips: Path, tiny_folder: Path, tmp_path: Path) -> list[str]:
+def heads(videos: Path, tiny_folder: Path, tmp_path: Path) -> list[str]:
     """Arguments of a run that takes seconds: two heads on a frozen backbone."""
     return [
-        *('distil', '--data', str(clips), '--teachers', 'depth,classes'),
+        *('distil', '--data', str(videos), '--teachers', 'depth,classes'),
         *('--init', str(tiny_folder), '--train', 'heads', '--cache', str(tmp_path / 'kept')),
         *('--steps', '6', '--batch-size', '2', '--learning-rate', '1e-3', '--held-out', '0.25'),
     ]
@@ -87,7 +75,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return line
 
 
-def test_a_run_gives_a_model_that_the_encoder_takes(heads, clips, tmp_path, capsys) -> None:
+def test_a_run_gives_a_model_that_the_encoder_takes(heads, videos, tmp_path, capsys) -> None:
     run = tmp_path / 'run'
     assert main([*heads, '--output', str(run)]) == 0
     said = capsys.readouterr().out
@@ -180,18 +168,11 @@ def steps_of(run: Path) -> int:
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
-def test_a_whole_student_goes_on_with_the_same_bits(precision, clips, tmp_path, capsys) -> None:
+def test_a_whole_student_goes_on_with_the_same_bits(precision, videos, tmp_path, capsys) -> None:
     """With accumulation, and stopped between two updates by an exception in the middle."""
     command = [
-        *(
-            'distil',
-            '--data',
-            str(clips),
-            '--teachers',
-            'depth',
-            '--cache',
-            str(tmp_path / 'kept'),
-        ),
+        *('distil', '--data', str(videos), '--teachers', 'depth'),
+        *('--cache', str(tmp_path / 'kept')),
         *('--steps', '3', '--batch-size', '1', '--accumulate', '2', '--held-out', '0'),
         *('--precision', precision, '--schedule', 'cosine', '--save-every', '1'),
     ]
@@ -234,14 +215,14 @@ def test_another_run_is_not_overwritten(heads, tmp_path, capsys) -> None:
     assert steps_of(Path(run)) == 2
 
 
-def test_broken_pictures_are_skipped_and_told(heads, clips, tmp_path, capsys) -> None:
+def test_broken_pictures_are_skipped_and_told(heads, videos, tmp_path, capsys) -> None:
     folder = tmp_path / 'mixed'
-    shutil.copytree(clips, folder)
+    shutil.copytree(videos, folder)
     (folder / 'a.png').write_text('no picture')
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     Image.fromarray(noise).save(folder / 'b.png')
     (folder / 'c.png').write_bytes((folder / 'b.png').read_bytes()[:2000])
-    arguments = [folder if a == str(clips) else a for a in heads]
+    arguments = [folder if a == str(videos) else a for a in heads]
     run = tmp_path / 'run'
     assert main([*map(str, arguments), '--steps', '1', '--output', str(run)]) == 0
     said = capsys.readouterr().err
@@ -249,8 +230,8 @@ def test_broken_pictures_are_skipped_and_told(heads, clips, tmp_path, capsys) ->
     assert 'skipped 1 (decode), which could not be read' in said
 
 
-def test_mistakes_are_one_line(clips, photo, tmp_path, capsys) -> None:
-    data, out = ('--data', str(clips)), ('--output', str(tmp_path / 'run'))
+def test_mistakes_are_one_line(videos, photo, tmp_path, capsys) -> None:
+    data, out = ('--data', str(videos)), ('--output', str(tmp_path / 'run'))
     kept = ('--cache', str(tmp_path / 'kept'))
     file = tmp_path / 'file'
     file.write_text('')
