@@ -151,7 +151,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         entries = json.loads(path.read_text())
     except OSError as exc:
-        raise WeightsError(f'{path}: {exc.strerror}; a model folder holds it') from exc
+        raise WeightsError(f'{path}: {exc.strerror}; every model folder has one') from exc
     except ValueError as exc:
         raise WeightsError(f'{path} is not JSON: {exc}') from exc
     if not isinstance(entries, dict):

@@ -72,7 +72,7 @@ def _read(path: Path, published_key: Callable[[str], str]) -> dict[str, Tensor]:
                     raise WeightsError(f'{path}: {published} is there twice, and the two differ')
                 stored[published] = tensor
     except FileNotFoundError as exc:
-        raise WeightsError(f'{path} does not exist; a model folder holds it') from exc
+        raise WeightsError(f'{path} does not exist; every model folder has one') from exc
     except (SafetensorError, OSError) as exc:
         raise WeightsError(f'{path} is no whole safetensors file: {exc}') from exc
     return stored

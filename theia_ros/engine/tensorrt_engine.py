@@ -94,7 +94,7 @@ class TensorrtCompiler:
             except UnboundLocalError as exc:  # up to 2.11 it logs its errors and goes on without
                 raise EngineError(
                     f'Torch-TensorRT {torch_tensorrt.__version__} cannot convert the model; its '
-                    'own message stands above'
+                    'own message is above'
                 ) from exc
         return bytes(engine)
 
@@ -105,7 +105,7 @@ class TensorrtCompiler:
             runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
             engine = runtime.deserialize_cuda_engine(payload)
             if engine is None:
-                raise EngineError('TensorRT cannot load the engine; its own message stands above')
+                raise EngineError('TensorRT cannot load the engine; its own message is above')
             return TensorrtRunner(trt, engine, self._device)
 
     def executor(self, runners: Mapping[str, Runner], params: EncoderParams) -> Executor:

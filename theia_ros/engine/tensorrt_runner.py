@@ -37,5 +37,5 @@ class TensorrtRunner:
         context.set_tensor_address(self._input, x.data_ptr())
         context.set_tensor_address(self._output, y.data_ptr())
         if not context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
-            raise EngineError('TensorRT could not run the engine; its own message stands above')
+            raise EngineError('TensorRT could not run the engine; its own message is above')
         return y
