@@ -30,8 +30,13 @@ import numpy as np
 MISSING = ''
 try:
     import av
-    import table_model
-    import table_scene
+
+    from table.model import CAMERAS
+    from table.model import CLASSES
+    from table.model import SceneError
+    from table.scene import CONTROL_PERIOD_S
+    from table.scene import pick_and_place
+    from table.scene import TableScene
 except ImportError as exc:  # main() says it, so that --help works without a simulator
     MISSING = f'{exc}; see --help for what to install'
 
@@ -54,7 +59,7 @@ LICENCES = {
     'simulator': 'MuJoCo, Apache-2.0',
     'robot': 'robosuite (MIT), whose Panda meshes come from franka_description, '
     'Copyright Franka Robotics GmbH, Apache-2.0',
-    'everything else': 'primitives and computed colours of scripts/table_model.py, Apache-2.0',
+    'everything else': 'primitives and computed colours of scripts/table/model.py, Apache-2.0',
 }
 
 
@@ -63,9 +68,9 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if MISSING:
         return _fail(MISSING)
-    steps_per_second = round(1 / table_scene.CONTROL_PERIOD_S)
-    if args.camera not in table_model.CAMERAS:
-        known = ', '.join(table_model.CAMERAS)
+    steps_per_second = round(1 / CONTROL_PERIOD_S)
+    if args.camera not in CAMERAS:
+        known = ', '.join(CAMERAS)
         return _fail(f'unknown camera {args.camera!r}; known: {known}')
     if steps_per_second % args.fps:
         # Otherwise the time between frames would alternate, and motion would stutter.
@@ -75,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args.output.mkdir(parents=True, exist_ok=True)
         _render(args, steps_per_second // args.fps)
-    except (table_model.SceneError, OSError) as exc:
+    except (SceneError, OSError) as exc:
         return _fail(str(exc))
     return 0
 
@@ -90,9 +95,9 @@ def _render(args: argparse.Namespace, steps_per_frame: int) -> None:
         args.output / f'{args.name}{end}' for end in ('.mp4', '_truth.npz', '.json')
     )
     started_s = time.monotonic()
-    scene = table_scene.TableScene(args.seed, (args.height, args.width), args.vary, not args.fast)
+    scene = TableScene(args.seed, (args.height, args.width), args.vary, not args.fast)
     with closing(scene), _Video(video_file, args) as video:
-        commands = table_scene.pick_and_place(scene)
+        commands = pick_and_place(scene)
         for i in range(frames):
             picture = scene.render(args.camera)
             video.add(picture.rgb)
@@ -120,7 +125,7 @@ def _render(args: argparse.Namespace, steps_per_frame: int) -> None:
 
 
 def _meaning(
-    args: argparse.Namespace, scene: table_scene.TableScene, arrays: dict[str, np.ndarray]
+    args: argparse.Namespace, scene: TableScene, arrays: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     """Return what a reader of the clip has to know."""
     frames, rows, columns = arrays['labels'].shape
@@ -160,7 +165,7 @@ def _meaning(
             'world (x to the front, y to the left of the robot, z up, table top at '
             'z = 0), metres',
         },
-        'classes': list(table_model.CLASSES),
+        'classes': list(CLASSES),
         'instances': {
             str(i + 1): {'name': thing.name, 'class': thing.label, 'rgb': scene.thing_rgb(i)}
             for i, thing in enumerate(scene.things)

@@ -11,7 +11,6 @@ import threading
 import time
 from pathlib import Path
 
-import clone_head
 import numpy as np
 import pytest
 import torch
@@ -19,6 +18,7 @@ from helpers.ros_peer import FAKE
 from helpers.ros_peer import image
 from sensor_msgs.msg import Image
 
+from clone import heads
 from theia_ros.datatypes import Frame
 from theia_ros.encoder import Encoder
 from theia_ros.params import EncoderParams
@@ -37,12 +37,12 @@ LEVEL = 51
 def head(tmp_path):
     """An untrained head for the fake encoder, its file, and what it was made for."""
     torch.manual_seed(0)
-    head = clone_head.Head(192).eval()
+    head = heads.Head(192).eval()
     head.of_move.std.fill_(0.05)
     with Encoder(EncoderParams(**FAKE)) as encoder:
-        origin = clone_head.origin_of(encoder.provenance)
+        origin = heads.origin_of(encoder.provenance)
     path = tmp_path / 'head.safetensors'
-    clone_head.save(path, 'features', head, origin)
+    heads.save(path, 'features', head, origin)
     return head, path, origin
 
 
@@ -88,7 +88,7 @@ def test_the_code_of_the_document_acts_on_live_features(peer, start, head) -> No
 def test_a_head_of_other_features_does_not_act(peer, start, head) -> None:
     policy, path, origin = head
     other = dataclasses.replace(origin, digest='0' * 64, precision='bf16')
-    clone_head.save(path, 'features', policy, other)
+    heads.save(path, 'features', policy, other)
     with filming(peer, start(STARTED)):
         done = serve(path)
     assert done.returncode == 1

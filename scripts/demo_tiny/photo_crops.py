@@ -1,15 +1,17 @@
 """Cut pictures out of the colour photographs that scikit-image and scikit-learn ship.
 
-  python scripts/photo_crops.py FOLDER [CROPS]
+  python scripts/demo_tiny/photo_crops.py FOLDER [CROPS]
 
 Each photograph gives CROPS pictures (default 200) of 10 to 100 % of its area, half of them
 mirrored, drawn from a seed. They teach an encoder that the world is more than one rendered room.
+FOLDER must not exist; it appears when all pictures are made.
 
 needs: pip install scikit-image scikit-learn
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,20 +25,27 @@ LEAST_AREA, MOST_PX = 0.1, 480
 
 
 def main(folder: Path, crops: int) -> None:
+    if folder.exists():
+        sys.exit(f'photo_crops: {folder} is there already; give another folder, or delete it')
+    found = photographs()
+    part = folder.with_name(f'{folder.name}.part')
+    shutil.rmtree(part, ignore_errors=True)  # of a killed run
+    part.mkdir(parents=True)
+    rng = np.random.default_rng(SEED)
+    for name, rgb in found.items():
+        for number in range(crops):
+            crop(rgb, rng).save(part / f'{name}_{number:03d}.jpg', 'jpeg', quality=92)
+    part.replace(folder)
+    print(f'{folder}: {len(found)} photographs, {crops * len(found)} pictures')
+
+
+def photographs() -> dict[str, np.ndarray]:
+    """Return the photographs, each (H, W, 3) uint8, by name."""
     from skimage import data
     from sklearn.datasets import load_sample_image
 
-    photos = {name: getattr(data, name)() for name in SKIMAGE}
-    photos |= {name.partition('.')[0]: load_sample_image(name) for name in SKLEARN}
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(SEED)
-    for name, rgb in photos.items():
-        for number in range(crops):
-            file = folder / f'{name}_{number:03d}.jpg'
-            part = file.with_suffix('.part')
-            crop(rgb, rng).save(part, 'jpeg', quality=92)
-            part.replace(file)
-    print(f'{folder}: {len(photos)} photographs, {crops * len(photos)} pictures')
+    found = {name: getattr(data, name)() for name in SKIMAGE}
+    return found | {name.partition('.')[0]: load_sample_image(name) for name in SKLEARN}
 
 
 def crop(rgb: np.ndarray, rng: np.random.Generator) -> Image.Image:

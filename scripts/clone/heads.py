@@ -9,6 +9,7 @@ what receives features on a robot knows what they have to be made with.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,29 +17,30 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from clone_task import ACTION
-from clone_task import CAMERA
-from clone_task import IMAGE_PX
-from clone_task import PERIOD_S
-from clone_task import STATE
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import nn
 from torch import Tensor
 
+from clone.task import ACTION
+from clone.task import CAMERA
+from clone.task import IMAGE_PX
+from clone.task import PERIOD_S
+from clone.task import STATE
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import PATCH_PX
 from theia_ros.client import Origin
 from theia_ros.client import Window
 from theia_ros.datatypes import Provenance
+from theia_ros.distil import files
 from theia_ros.errors import ParameterError
 
 GRID = IMAGE_PX // PATCH_PX
 _CELLS = 7
 """Rows and columns that the linear head sees."""
 _CHUNK = 128
+"""Decisions that are turned into floats at a time."""
 
 
 class Scale(nn.Module):
@@ -79,15 +81,14 @@ class Policy(nn.Module):
         self.of_state.fit(states)
         self.of_move.fit(actions[:, :-1])
 
+    def raw(self, tokens: Tensor, states: Tensor) -> Tensor:
+        """Return what the head gives of (N, 196, C) and (N, 4), chunk by chunk, (N, 4)."""
+        return torch.cat([self(t, s) for t, s in chunks(tokens, states)])
+
     @torch.inference_mode()
     def actions(self, tokens: Tensor, states: Tensor) -> Tensor:
-        """Return actions (B, 4) as in `clone_task.ACTION`, from (B, 196, C) and (B, 4)."""
-        raw = torch.cat(
-            [
-                self(t.float(), s)
-                for t, s in zip(tokens.split(_CHUNK), states.split(_CHUNK), strict=True)
-            ]
-        )
+        """Return actions (B, 4) as in `task.ACTION`, from (B, 196, C) and (B, 4)."""
+        raw = self.raw(tokens, states)
         return torch.cat([self.of_move.back(raw[:, :-1]), (raw[:, -1:] > 0).float()], dim=1)
 
 
@@ -149,6 +150,12 @@ HEADS: dict[str, type[Policy]] = {'features': Head, 'pixels': Head, 'linear': Li
 """By kind; `linear` is on features."""
 
 
+def chunks(tokens: Tensor, states: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give tokens of any type, as floats, and their states in chunks that fit into memory."""
+    for t, s in zip(tokens.split(_CHUNK), states.split(_CHUNK), strict=True):
+        yield t.float(), s
+
+
 def pixel_tokens(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return pictures (B, 224, 224, 3) as the patches of the encoder, (B, 196, 768)."""
     shape = (-1, GRID, PATCH_PX, GRID, PATCH_PX, 3)
@@ -195,10 +202,8 @@ def save(path: Path, kind: str, policy: Policy, origin: Origin | None) -> None:
         'max_age_s': 0.5,
     }
     head = {'kind': kind, 'state': STATE, 'action': ACTION, 'sizes': policy.sizes}
-    part = path.with_name(f'{path.name}.part')
-    weights = {name: tensor.contiguous() for name, tensor in policy.state_dict().items()}
-    save_file(weights, part, {'setup': json.dumps(setup), 'head': json.dumps(head)})
-    part.replace(path)
+    notes = {'setup': json.dumps(setup), 'head': json.dumps(head)}
+    files.write_tensors(path, policy.state_dict(), notes)
 
 
 def load(path: Path) -> tuple[Policy, dict[str, Any]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
@@ -88,44 +90,53 @@ def _with_spread(entry: dict[str, Any], form: str) -> str:
     return mean if entry['std'] is None else f'{mean} ± {form.format(entry["std"])}'
 
 
+_Row = tuple[str, NDArray[np.uint8], list[str]]
+"""Of the filmstrip: a title, pictures (F, H, W, 3), and a note on each of them."""
+
+
 def filmstrip(episodes: Path, evaluations: Path, results: dict[str, Any], path: Path) -> None:
     """Draw the first held-out episode.
 
     First what the policy sees while the expert acts, each picture with how far the moves of the
     heads of seed 0 are from the expert's; then, if they played, the heads themselves.
     """
-    with np.load(episodes / 'held-out-0000.npz') as file:
-        pictures = file['pictures']
-    found = results['results']
-    label = 'the expert, as the camera at the hand sees it; errors of the moves in mm: '
-    label += ', '.join(NAMES[kind] for kind in found)
-    notes = [
-        ', '.join(f'{entry["seeds"][0]["first_errors_mm"][i]:.0f}' for entry in found.values())
-        for i in range(len(pictures))
-    ]
-    rows = [(label, pictures, notes)]
-    for kind, entry in found.items():
-        first = entry['seeds'][0]
-        if 'episodes' in first:
-            with np.load(evaluations / f'{kind}-film.npz') as file:
-                film = file['film']
-            end = 'in the tray' if first['episodes'][0]['done'] else 'not in the tray'
-            decisions = first['episodes'][0]['decisions']
-            text = f'{NAMES[kind]}: {end} after {decisions} decisions'
-            rows.append((text, film, [''] * len(film)))
+    rows = [_expert_row(episodes, results), *_played_rows(evaluations, results)]
     step, height = _TILE_PX + _GAP_PX, _LINE_PX + _TILE_PX + _GAP_PX
     sheet = Image.new('RGB', (_TILES * step - _GAP_PX, len(rows) * height), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
-    for r, (label, film, notes) in enumerate(rows):
-        draw.text((2, r * height + 3), label, fill=_INK, font=font)
+    for r, (title, pictures, notes) in enumerate(rows):
+        draw.text((2, r * height + 3), title, fill=_INK, font=font)
         # The ends always, and what lies evenly between them.
-        wanted = np.linspace(0, len(film) - 1, min(_TILES, len(film))).round().astype(int)
+        wanted = np.linspace(0, len(pictures) - 1, min(_TILES, len(pictures))).round().astype(int)
         for c, i in enumerate(wanted):
             at = c * step, r * height + _LINE_PX
-            sheet.paste(Image.fromarray(film[i]).resize((_TILE_PX, _TILE_PX)), at)
+            sheet.paste(Image.fromarray(pictures[i]).resize((_TILE_PX, _TILE_PX)), at)
             if notes[i]:
                 box = draw.textbbox((at[0] + 4, at[1] + 3), notes[i], font=font)
                 draw.rectangle((box[0] - 3, box[1] - 2, box[2] + 3, box[3] + 2), fill=_PAPER)
                 draw.text((at[0] + 4, at[1] + 3), notes[i], fill=_INK, font=font)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, 'JPEG' if path.suffix in ('.jpg', '.jpeg') else None, quality=88)
+
+
+def _expert_row(episodes: Path, results: dict[str, Any]) -> _Row:
+    with np.load(episodes / 'held-out-0000.npz') as file:
+        pictures = file['pictures']
+    found = results['results']
+    title = 'the expert, as the camera at the hand sees it; errors of the moves in mm: '
+    title += ', '.join(NAMES[kind] for kind in found)
+    errors_mm = [entry['seeds'][0]['first_errors_mm'] for entry in found.values()]
+    notes = [', '.join(f'{e[i]:.0f}' for e in errors_mm) for i in range(len(pictures))]
+    return title, pictures, notes
+
+
+def _played_rows(evaluations: Path, results: dict[str, Any]) -> Iterator[_Row]:
+    for kind, entry in results['results'].items():
+        first = entry['seeds'][0]
+        if 'episodes' not in first:
+            continue
+        with np.load(evaluations / f'{kind}-film.npz') as file:
+            film = file['film']
+        end = 'in the tray' if first['episodes'][0]['done'] else 'not in the tray'
+        decisions = first['episodes'][0]['decisions']
+        yield f'{NAMES[kind]}: {end} after {decisions} decisions', film, [''] * len(film)

@@ -1,7 +1,7 @@
 """The task of the clone policy: take the cylinder from the table and let it go in the tray.
 
 `layout` draws where everything lies from a split and a number, without a simulator. `PickTask`
-plays it in the scene of `table_scene.py`, has an expert that looks at the true state, and tells
+plays it in the scene of `table/scene.py`, has an expert that looks at the true state, and tells
 whether the cylinder lies in the tray. The policy sees the camera at the hand, where the hand is,
 and how far its fingers are open.
 """
@@ -24,7 +24,7 @@ PERIOD_S = 0.25
 MOST_DECISIONS = 45
 STATE = ('tool_x_m', 'tool_y_m', 'tool_z_m', 'opening_m')
 ACTION = ('move_x_m', 'move_y_m', 'move_z_m', 'grip')
-"""Where the tool shall go within a period, and whether the fingers shall be shut: 1 or 0."""
+"""Where the tool should go within a period, and whether the fingers should be shut: 1 or 0."""
 LARGEST_MOVE_M = 0.06
 
 CELL_M = 0.05
@@ -117,28 +117,28 @@ class PickTask:
                 install it.
         """
         try:
-            import table_model
-            import table_scene
+            from table import model
+            from table import scene
         except ImportError as exc:
             raise ParameterError(str(exc)) from exc
 
-        kinds = {thing.name: thing for thing in table_model.THINGS}
+        kinds = {thing.name: thing for thing in model.THINGS}
         names = ('cylinder', 'small cube', 'brick', 'ball', 'large cube')
         things = tuple(kinds[name] for name in names[: 1 + len(begin.others_m)])
         self.begin = begin
-        self._command = table_scene.Command
-        self._control_s = table_scene.CONTROL_PERIOD_S
-        self._yaw_rad = table_scene.HOME_YAW_RAD
-        self._open_m = table_scene.OPEN_M
+        self._command = scene.Command
+        self._control_s = scene.CONTROL_PERIOD_S
+        self._yaw_rad = scene.HOME_YAW_RAD
+        self._open_m = scene.OPEN_M
         self._shut_m = things[0].width_m - 0.012
         self._grip_m = things[0].grip_m
-        self._inside_m = table_model.TRAY_HALF_M - 0.02
+        self._inside_m = model.TRAY_HALF_M - 0.02
         try:
-            self.scene = table_scene.TableScene(
+            self.scene = scene.TableScene(
                 begin.seed, (IMAGE_PX, IMAGE_PX), vary=True, pretty=False, things=things
             )
             self.picture()  # so that a missing OpenGL is told here
-        except table_model.SceneError as exc:
+        except model.SceneError as exc:
             raise ParameterError(str(exc)) from exc
         self._arrange()
 

@@ -1,6 +1,6 @@
 """Put a model of `theia-ros distil` into the repository, in half precision.
 
-  python scripts/keep_model.py RUN FOLDER
+  python scripts/demo_tiny/keep_model.py RUN FOLDER
 
 RUN is the folder of the run. FOLDER gets model.safetensors, config.json, statistics/ and the
 figures of the run, of its losses every 25th.
@@ -16,7 +16,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 from safetensors.torch import save_file
 
-ROWS_APART = 25  # of the losses
+ROWS_APART = 25
+"""Of the losses that are kept."""
 ABOUT = {
     'architectures': ['DeiT-tiny/16 distilled from DINOv2-small and a simulator'],
     'description': 'one rendered table and six photographs; no Theia',

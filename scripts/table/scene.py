@@ -9,7 +9,7 @@ commands that carry the objects into the tray, one per control period.
         scene.step(command)
         picture = scene.render('front')
 
-What stands where is in `table_model.py`.
+What stands where is in `model.py`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from table_model import CLASSES
-from table_model import INSTALL
-from table_model import mujoco
-from table_model import scene_spec
-from table_model import SceneError
-from table_model import Thing
-from table_model import THINGS
-from table_model import TRAY_CENTRE_M
+
+from table.model import CLASSES
+from table.model import INSTALL
+from table.model import mujoco
+from table.model import scene_spec
+from table.model import SceneError
+from table.model import Thing
+from table.model import THINGS
+from table.model import TRAY_CENTRE_M
 
 CONTROL_PERIOD_S = 0.01
 HOME_RAD = np.array([0.0, -0.35, 0.0, -2.35, 0.0, 2.0, np.pi / 4])
@@ -39,7 +40,7 @@ GEOM = int(mujoco.mjtObj.mjOBJ_GEOM)  # as an enum it makes numpy compare object
 
 @dataclass(frozen=True)
 class Command:
-    """Where the tool shall be at the end of the next control period.
+    """Where the tool should be at the end of the next control period.
 
     Attributes:
         position_m: (3,) of the point between the fingertips.
@@ -302,7 +303,7 @@ def _above(spot: NDArray[np.float64], height_m: float) -> NDArray[np.float64]:
 
 
 def pick_and_place(scene: TableScene) -> Iterator[Command]:
-    """Yield commands that carry the objects into the tray, one after the other, for ever.
+    """Yield commands that carry the objects into the tray, one after the other, without end.
 
     The order is drawn from the scene's seed. When all are carried the arm rests.
     """

@@ -6,10 +6,10 @@ FEATURES/train-0007.npz   tokens of the pictures, float16, and the origin of the
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +18,19 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from clone_head import origin_of
-from clone_head import pixel_tokens
-from clone_task import Layout
-from clone_task import layout
-from clone_task import MOST_DECISIONS
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from clone.heads import origin_of
+from clone.heads import pixel_tokens
+from clone.task import Layout
+from clone.task import layout
+from clone.task import MOST_DECISIONS
 from theia_ros.catalog import BACKBONE
 from theia_ros.client import Origin
 from theia_ros.datatypes import Frame
+from theia_ros.distil import files
 from theia_ros.encoder import Encoder
 from theia_ros.errors import ParameterError
 
@@ -39,7 +40,7 @@ _NOISY = 0.3
 
 
 class Task(Protocol):
-    """What is recorded: `clone_task.PickTask`, or a stand-in for it."""
+    """What is recorded: `task.PickTask`, or a stand-in for it."""
 
     begin: Layout
 
@@ -88,8 +89,7 @@ def record(
             episode = _play(task, noisy=split == 'train')
         finally:
             task.close()
-        with complete(path) as part, part.open('wb') as file:
-            np.savez_compressed(file, **episode)
+        write_arrays(path, episode)
 
 
 def _play(task: Task, noisy: bool) -> dict[str, NDArray[Any]]:
@@ -136,8 +136,8 @@ def encode(episodes: Path, folder: Path, encoder: Encoder) -> None:
         for start in range(0, len(pictures), encoder.max_batch):
             frames = [Frame(p) for p in pictures[start : start + encoder.max_batch]]
             tokens += [e.features[BACKBONE].tokens for e in encoder.encode(frames, [BACKBONE])]
-        with complete(kept) as part, part.open('wb') as file:
-            np.savez(file, tokens=np.float16(tokens), origin=np.array(origin.to_json()))
+        arrays = {'tokens': np.float16(tokens), 'origin': np.array(origin.to_json())}
+        write_arrays(kept, arrays, compressed=False)  # floats hardly shrink
 
 
 def check_origin(found: Origin, trained: Origin, what: str) -> None:
@@ -171,7 +171,7 @@ def read_examples(episodes: Path, features: Path | None, split: str) -> Examples
     Args:
         episodes: Folder of the episodes.
         features: Folder of their features; None for pixels.
-        split: Of `clone_task.SPLITS`.
+        split: Of `task.SPLITS`.
 
     Raises:
         ParameterError: There are none, or they have no features.
@@ -200,12 +200,14 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         raise ParameterError(f'{path} cannot be read: {exc}; delete it, and record again') from exc
 
 
-@contextmanager
-def complete(file: Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder: a killed run leaves no half file."""
-    part = file.with_name(f'{file.name}.part')
-    try:
-        yield part
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+def write_arrays(
+    path: Path, arrays: Mapping[str, NDArray[Any]], *, compressed: bool = True
+) -> None:
+    """Write an .npz file as a whole.
+
+    Raises:
+        ParameterError: It cannot be written.
+    """
+    content = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(content, **arrays)
+    files.write(path, content.getvalue())

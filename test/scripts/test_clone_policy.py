@@ -10,11 +10,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import clone_data
-import clone_head
-import clone_policy
-import clone_report
-import clone_task
 import numpy as np
 import pytest
 import torch
@@ -23,14 +18,23 @@ from helpers.feature_messages import feature_tensor
 from helpers.feature_messages import OTHER
 from PIL import Image
 
+from clone import episodes
+from clone import heads
+from clone import judge
+from clone import report
+from clone import task as tasks
+from clone.__main__ import main
+from clone.train import fit
+from clone.train import fit_linear
 from theia_ros.client import Inbox
 from theia_ros.datatypes import Frame
 from theia_ros.encoder import Encoder
+from theia_ros.errors import ParameterError
 from theia_ros.errors import ProvenanceError
 from theia_ros.params import EncoderParams
 
 ROOT = Path(__file__).parents[2]
-HEADS = list(clone_head.HEADS)
+HEADS = list(heads.HEADS)
 MODEL = 'theia-tiny-patch16-224-cddsv'
 SMALL = ['--episodes', '3', '--validation', '1', '--held-out', '2', '--seeds', '2']
 SMALL += ['--updates', '8', '--batch', '4', '--model', MODEL, '--backend', 'fake']
@@ -39,7 +43,7 @@ SMALL += ['--updates', '8', '--batch', '4', '--model', MODEL, '--backend', 'fake
 class FlatTask:
     """The task without physics: the hand is where it was told to go, and drops nothing."""
 
-    def __init__(self, begin: clone_task.Layout) -> None:
+    def __init__(self, begin: tasks.Layout) -> None:
         self.begin = begin
         self.tool = np.array([0.44, 0.0, 0.37]) + begin.start_m
         self.opening, self.held = 0.08, False
@@ -70,7 +74,7 @@ class FlatTask:
         goal = np.array([*self.begin.tray_m, 0.2]) if self.held else self.thing
         move = goal - self.tool
         there = np.linalg.norm(move) < 0.01
-        move *= min(1, clone_task.LARGEST_MOVE_M / max(1e-9, np.linalg.norm(move)))
+        move *= min(1, tasks.LARGEST_MOVE_M / max(1e-9, np.linalg.norm(move)))
         return np.float32([*(move * (not there)), self.held != there])
 
     def act(self, action: np.ndarray) -> None:
@@ -97,7 +101,7 @@ def _one_thread() -> Iterator[None]:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All steps, with few of everything; tests must not write into it."""
     folder = tmp_path_factory.mktemp('clone') / 'run'
-    assert clone_policy.main(['--output', str(folder), *SMALL], FlatTask) == 0
+    assert main(['--output', str(folder), *SMALL], FlatTask) == 0
     return folder
 
 
@@ -108,7 +112,7 @@ def mine(small: Path, tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> int:
-    return clone_policy.main(['--output', str(folder), *SMALL, *arguments], FlatTask)
+    return main(['--output', str(folder), *SMALL, *arguments], FlatTask)
 
 
 # --- where things lie ----------------------------------------------------------------------------
@@ -116,11 +120,11 @@ def run(folder: Path, *arguments: str) -> int:
 
 def test_held_out_starts_are_in_cells_that_training_never_uses() -> None:
     cells = {}
-    for split in clone_task.SPLITS:
-        spots = np.array([clone_task.layout(split, i, 2).cylinder_m for i in range(300)])
-        assert (spots >= clone_task.AREA_M[0]).all()
-        assert (spots < clone_task.AREA_M[1]).all()
-        found = np.floor((spots - clone_task.AREA_M[0]) / clone_task.CELL_M).astype(int)
+    for split in tasks.SPLITS:
+        spots = np.array([tasks.layout(split, i, 2).cylinder_m for i in range(300)])
+        assert (spots >= tasks.AREA_M[0]).all()
+        assert (spots < tasks.AREA_M[1]).all()
+        found = np.floor((spots - tasks.AREA_M[0]) / tasks.CELL_M).astype(int)
         cells[split] = {tuple(cell) for cell in found.tolist()}
     assert {split: len(found) for split, found in cells.items()} == {
         'train': 21,
@@ -133,22 +137,21 @@ def test_held_out_starts_are_in_cells_that_training_never_uses() -> None:
 def test_no_start_of_training_is_near_a_held_out_one(small: Path) -> None:
     spots = {
         split: [
-            np.array(one['cylinder_m'])
-            for one in clone_data.read_layouts(small / 'episodes', split)
+            np.array(one['cylinder_m']) for one in episodes.read_layouts(small / 'episodes', split)
         ]
-        for split in clone_task.SPLITS
+        for split in tasks.SPLITS
     }
-    assert [len(spots[split]) for split in clone_task.SPLITS] == [3, 1, 2]
-    for one, other in itertools.combinations(clone_task.SPLITS, 2):
+    assert [len(spots[split]) for split in tasks.SPLITS] == [3, 1, 2]
+    for one, other in itertools.combinations(tasks.SPLITS, 2):
         for a, b in itertools.product(spots[one], spots[other]):
             assert np.linalg.norm(a - b) > 0.004
 
 
 def test_a_layout_is_the_same_every_time_and_leaves_room() -> None:
-    begin = clone_task.layout('train', 7, 3)
-    assert begin == clone_task.layout('train', 7, 3)
-    assert begin != clone_task.layout('train', 8, 3)
-    assert begin.cylinder_m != clone_task.layout('validation', 7, 3).cylinder_m
+    begin = tasks.layout('train', 7, 3)
+    assert begin == tasks.layout('train', 7, 3)
+    assert begin != tasks.layout('train', 8, 3)
+    assert begin.cylinder_m != tasks.layout('validation', 7, 3).cylinder_m
     spots = np.array([begin.cylinder_m, *begin.others_m])
     assert spots.shape == (4, 2)
     for a, b in itertools.combinations(spots, 2):
@@ -161,7 +164,7 @@ def test_a_layout_is_the_same_every_time_and_leaves_room() -> None:
 def test_an_episode_holds_what_the_expert_saw_and_did(small: Path) -> None:
     with np.load(small / 'episodes' / 'held-out-0001.npz', allow_pickle=False) as file:
         episode = dict(file)
-    begin = clone_task.layout('held-out', 1, 2)
+    begin = tasks.layout('held-out', 1, 2)
     kept = json.loads(str(episode['layout']))
     assert kept == json.loads(json.dumps(dataclasses.asdict(begin)))
     task, n = FlatTask(begin), len(episode['actions'])
@@ -188,7 +191,7 @@ def test_in_training_the_hand_is_pushed_and_the_expert_corrects(small: Path) -> 
         still = ~actions[:-1, :3].any(axis=1)
         assert away[still] == pytest.approx(0, abs=1e-6)
         pushed += int((away > 1e-4).sum())
-        assert np.linalg.norm(actions[:, :3], axis=1).max() <= clone_task.LARGEST_MOVE_M + 1e-6
+        assert np.linalg.norm(actions[:, :3], axis=1).max() <= tasks.LARGEST_MOVE_M + 1e-6
     assert pushed > 3
 
 
@@ -202,25 +205,25 @@ def test_features_are_those_of_the_encoder(small: Path) -> None:
         digest = encoder.provenance.recipe.digest
     assert tokens.shape == (len(pictures), 196, 192)
     assert (tokens[3] == np.float16(encoded.tokens)).all()
-    assert clone_data.read_origin(small / 'features' / 'train-0002.npz').digest == digest
+    assert episodes.read_origin(small / 'features' / 'train-0002.npz').digest == digest
 
 
 def test_pixels_are_cut_like_the_patches_of_the_encoder() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
-    tokens = clone_head.pixel_tokens(pictures)
+    tokens = heads.pixel_tokens(pictures)
     assert tokens.shape == (2, 196, 768)
     assert (tokens[1, 14 * 2 + 5] == pictures[1, 32:48, 80:96].reshape(-1)).all()
 
 
 def test_failed_episodes_are_kept_but_not_learned_from(mine: Path) -> None:
     path = mine / 'episodes' / 'train-0000.npz'
-    before = clone_data.read_examples(mine / 'episodes', mine / 'features', 'train')
+    before = episodes.read_examples(mine / 'episodes', mine / 'features', 'train')
     with np.load(path) as file:
         episode = dict(file)
     np.savez(path, **{**episode, 'done': np.bool_(False)})
-    after = clone_data.read_examples(mine / 'episodes', mine / 'features', 'train')
+    after = episodes.read_examples(mine / 'episodes', mine / 'features', 'train')
     assert len(before.states) - len(after.states) == len(episode['states'])
-    assert [one['done'] for one in clone_data.read_layouts(mine / 'episodes', 'train')] == [
+    assert [one['done'] for one in episodes.read_layouts(mine / 'episodes', 'train')] == [
         False,
         True,
         True,
@@ -232,7 +235,7 @@ def test_failed_episodes_are_kept_but_not_learned_from(mine: Path) -> None:
 
 def test_scales_make_mean_0_deviation_1_and_go_back() -> None:
     values = torch.randn(300, 5, 3, generator=torch.Generator().manual_seed(0)) * 7 + 40
-    scale = clone_head.Scale(3)
+    scale = heads.Scale(3)
     scale.fit(values.half())
     scaled = scale(values)
     assert scaled.mean(dim=(0, 1)).tolist() == pytest.approx([0] * 3, abs=2e-3)
@@ -241,17 +244,17 @@ def test_scales_make_mean_0_deviation_1_and_go_back() -> None:
 
 
 def test_a_constant_channel_stays_finite() -> None:
-    scale = clone_head.Scale(2)
+    scale = heads.Scale(2)
     scale.fit(torch.tensor([[1.0, 5.0], [1.0, 7.0]]))
     assert scale(torch.tensor([1.0, 7.0])).tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize('kind', clone_head.HEADS)
+@pytest.mark.parametrize('kind', heads.HEADS)
 def test_actions_undo_the_scale_of_the_moves(kind: str) -> None:
     torch.manual_seed(0)
     tokens, states = torch.randn(6, 196, 5), torch.randn(6, 4)
     actions = torch.cat([0.01 * torch.randn(6, 3) + 0.02, torch.ones(6, 1)], dim=1)
-    policy = clone_head.HEADS[kind](5).eval()
+    policy = heads.HEADS[kind](5).eval()
     policy.fit_scales(tokens, states, actions)
     raw = policy(tokens, states).detach()
     found = policy.actions(tokens, states)
@@ -260,7 +263,7 @@ def test_actions_undo_the_scale_of_the_moves(kind: str) -> None:
 
 
 def test_both_heads_differ_in_their_first_layer_only() -> None:
-    features, pixels = clone_head.Head(192), clone_head.Head(768)
+    features, pixels = heads.Head(192), heads.Head(768)
     sizes = [
         {name: p.shape for name, p in head.named_parameters() if name != 'project.weight'}
         for head in (features, pixels)
@@ -279,16 +282,14 @@ def test_the_head_learns_where_something_is() -> None:
     move = torch.stack([where // 14, where % 14, torch.zeros(400)], dim=1) / 14
     states = torch.zeros(400, 4)
     actions = torch.cat([move, (where > 98).float()[:, None]], dim=1)
-    examples = clone_data.Examples(tokens, states, actions)
-    settings = clone_policy.Settings(1, 1, 1, 0, 1, 200, 64, (3e-3,), '', '', '')
-    scales = clone_head.Head(6)
+    scales = heads.Head(6)
     scales.fit_scales(tokens[:300], states[:300], actions[:300])
-    train, rest = (
-        clone_data.Examples(*(getattr(examples, f)[part] for f in ('tokens', 'states', 'actions')))
+    learned, rest = (
+        episodes.Examples(tokens[part], states[part], actions[part])
         for part in (slice(0, 300), slice(300, 400))
     )
-    head, note = clone_policy.fit('features', 0, 3e-3, scales, train, rest, settings)
-    found = clone_policy.open_loop(head, rest)
+    head, note = fit('features', 0, 3e-3, scales, learned, rest, 200, 64)
+    found = judge.open_loop(head, rest)
     assert found['move_error_mm'] < 100  # of 1000; guessing the middle gives 380
     assert found['grip_right'] > 0.9
     assert note['validation_loss'] == min(row[2] for row in note['update_train_validation'])
@@ -299,10 +300,10 @@ def test_the_linear_head_finds_a_linear_rule() -> None:
     tokens, states = torch.randn(60, 196, 2, generator=rng), torch.randn(60, 4, generator=rng)
     actions = torch.cat([0.01 * states[:, :3], (states[:, 3:] > 0).float()], dim=1)
     parts = [
-        clone_data.Examples(tokens[a:b], states[a:b], actions[a:b]) for a, b in [(0, 40), (40, 60)]
+        episodes.Examples(tokens[a:b], states[a:b], actions[a:b]) for a, b in [(0, 40), (40, 60)]
     ]
-    head, note = clone_policy.fit_linear(*parts)
-    found = clone_policy.open_loop(head, parts[1])
+    head, note = fit_linear(*parts)
+    found = judge.open_loop(head, parts[1])
     assert found['move_error_mm'] < 5  # of 17 on average
     assert found['grip_right'] >= 0.9
     assert note['penalty'] in (1e-2, 1e-1, 1.0, 1e1, 1e2)
@@ -311,16 +312,16 @@ def test_the_linear_head_finds_a_linear_rule() -> None:
 def test_a_head_keeps_what_it_was_trained_with(small: Path) -> None:
     paths = {kind: next((small / 'heads').glob(f'{kind}-*.safetensors')) for kind in HEADS}
     with Encoder(EncoderParams(model=MODEL, backend='fake')) as encoder:
-        origin = clone_head.origin_of(encoder.provenance)
+        origin = heads.origin_of(encoder.provenance)
     for kind, path in paths.items():
-        policy, setup = clone_head.load(path)
+        policy, setup = heads.load(path)
         assert setup['origin'] == (None if kind == 'pixels' else origin)
         assert (setup['cameras'], setup['tensor'], setup['window'].period_s) == (
             ['wrist'],
             'theia',
             0.25,
         )
-        examples = clone_data.read_examples(
+        examples = episodes.read_examples(
             small / 'episodes', None if kind == 'pixels' else small / 'features', 'train'
         )
         assert policy.of_state.mean.numpy() == pytest.approx(
@@ -332,7 +333,7 @@ def test_a_head_keeps_what_it_was_trained_with(small: Path) -> None:
 
 
 def test_a_head_acts_on_what_a_client_receives_and_on_nothing_else(small: Path) -> None:
-    policy, setup = clone_head.load(next((small / 'heads').glob('features-seed0-*.safetensors')))
+    policy, setup = heads.load(next((small / 'heads').glob('features-seed0-*.safetensors')))
     inbox = Inbox(
         setup['cameras'],
         setup['window'],
@@ -368,8 +369,8 @@ def test_what_is_no_head_is_refused(tmp_path: Path, content: bytes | None, messa
     path = tmp_path / 'head.safetensors'
     if content:
         path.write_bytes(content)
-    with pytest.raises(clone_policy.ParameterError, match=message):
-        clone_head.load(path)
+    with pytest.raises(ParameterError, match=message):
+        heads.load(path)
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -385,7 +386,7 @@ def test_results_add_up(small: Path) -> None:
             assert len(one['episodes']) == 2
             assert success == sum(episode['done'] for episode in one['episodes']) / 2
             for episode in one['episodes']:
-                assert 1 <= episode['decisions'] <= clone_task.MOST_DECISIONS
+                assert 1 <= episode['decisions'] <= tasks.MOST_DECISIONS
         assert entry['success']['mean'] == pytest.approx(np.mean(entry['success']['of_seeds']))
         errors = entry['move_error_mm']
         assert errors['mean'] == pytest.approx(np.mean(errors['of_seeds']), abs=1e-3)
@@ -408,7 +409,7 @@ def test_results_add_up(small: Path) -> None:
 def test_the_table_says_what_the_results_are(small: Path) -> None:
     results = json.loads((small / 'results.json').read_text())
     table = (small / 'table.md').read_text()
-    assert table == clone_report.table(results)
+    assert table == report.table(results)
     lines = table.splitlines()
     assert len(lines) == 7
     assert lines[0].endswith('| lifted | in the tray |')
@@ -422,7 +423,7 @@ def test_the_table_says_what_the_results_are(small: Path) -> None:
 
 def test_the_document_has_the_table_of_the_committed_results() -> None:
     results = json.loads((ROOT / 'docs' / 'results' / 'clone-policy-cpu.json').read_text())
-    assert clone_report.table(results) in (ROOT / 'docs' / 'policy-learning.md').read_text()
+    assert report.table(results) in (ROOT / 'docs' / 'policy-learning.md').read_text()
 
 
 def test_without_play_there_are_no_successes(mine: Path) -> None:
@@ -441,7 +442,7 @@ def test_without_play_there_are_no_successes(mine: Path) -> None:
 def test_who_guesses_is_as_far_as_the_mean_move() -> None:
     train = torch.tensor([[0.02, 0.0, 0.0, 1.0], [0.04, 0.0, 0.0, 1.0]])
     wanted = torch.tensor([[0.03, 0.04, 0.0, 1.0], [0.03, 0.0, 0.0, 0.0]])
-    found = clone_policy.guess(train, wanted)
+    found = judge.guess(train, wanted)
     assert (found['move_error_mm'], found['grip_right']) == (20.0, 0.5)
     assert found['first_errors_mm'] == [40.0, 0.0]
 
@@ -474,11 +475,11 @@ def test_what_is_done_is_not_done_again(mine: Path) -> None:
 
 def test_the_same_seed_gives_the_same_head(mine: Path) -> None:
     path = next((mine / 'heads').glob('pixels-seed1-*.safetensors'))
-    before, setup = clone_head.load(path)
+    before, setup = heads.load(path)
     path.unlink()
     path.with_suffix('.json').unlink()
     assert run(mine, 'train') == 0
-    after, setup_after = clone_head.load(path)
+    after, setup_after = heads.load(path)
     assert setup == setup_after
     for name, tensor in before.state_dict().items():
         assert torch.equal(tensor, after.state_dict()[name]), name
@@ -499,9 +500,9 @@ def test_features_of_another_encoder_are_refused(
     mine: Path, capsys: pytest.CaptureFixture[str], step: str, end: str
 ) -> None:
     for path in (mine / 'heads').glob('features-*.safetensors'):
-        policy, setup = clone_head.load(path)
+        policy, setup = heads.load(path)
         other = dataclasses.replace(setup['origin'], digest='0' * 64, precision='bf16')
-        clone_head.save(path, 'features', policy, other)
+        heads.save(path, 'features', policy, other)
     (mine / 'evaluations' / f'features-0{end}.json').unlink()
     assert run(mine, step) == 2
     line = capsys.readouterr().err.splitlines()[-1]
@@ -531,7 +532,7 @@ def test_mistakes_end_with_one_line(
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        clone_policy.main(['--help'])
+        main(['--help'])
     assert caught.value.code == 0
     assert '  scripts/clone_policy --output clone  ' in capsys.readouterr().out
 
@@ -547,14 +548,14 @@ simulator = pytest.mark.skipif(
 
 
 @simulator
-@pytest.mark.parametrize('split', clone_task.SPLITS)
+@pytest.mark.parametrize('split', tasks.SPLITS)
 def test_the_expert_brings_the_cylinder_into_the_tray(split: str) -> None:
-    begin = clone_task.layout(split, 0, 2)
-    with clone_task.PickTask(begin) as task:
+    begin = tasks.layout(split, 0, 2)
+    with tasks.PickTask(begin) as task:
         base, _ = task.scene.thing_pose(0)
         assert base[:2] == pytest.approx(begin.cylinder_m, abs=0.005)
         assert not task.done
-        found = clone_policy.play(task, lambda task: task.expert(), film := [])
+        found = judge.play(task, lambda task: task.expert(), film := [])
         assert found['done']
         assert found['lifted']
         assert 10 < found['decisions'] < 30
@@ -565,10 +566,10 @@ def test_the_expert_brings_the_cylinder_into_the_tray(split: str) -> None:
 
 @simulator
 def test_a_hand_that_rests_does_nothing() -> None:
-    with clone_task.PickTask(clone_task.layout('train', 1, 0)) as task:
+    with tasks.PickTask(tasks.layout('train', 1, 0)) as task:
         before = task.state()
-        found = clone_policy.play(task, lambda task: np.zeros(4), None)
-        assert found == {'done': False, 'lifted': False, 'decisions': clone_task.MOST_DECISIONS}
+        found = judge.play(task, lambda task: np.zeros(4), None)
+        assert found == {'done': False, 'lifted': False, 'decisions': tasks.MOST_DECISIONS}
         assert task.state() == pytest.approx(before, abs=0.005)
 
 
@@ -576,7 +577,7 @@ def test_a_hand_that_rests_does_nothing() -> None:
 def test_scenes_look_different_and_the_same_one_the_same() -> None:
     pictures = []
     for index in (0, 0, 1):
-        with clone_task.PickTask(clone_task.layout('train', index, 2)) as task:
+        with tasks.PickTask(tasks.layout('train', index, 2)) as task:
             pictures.append(task.picture().astype(float))
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
     assert np.abs(pictures[0] - pictures[2]).mean() > 20
