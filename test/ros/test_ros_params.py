@@ -6,7 +6,9 @@ from dataclasses import fields
 
 import pytest
 import rclpy
+from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.msg import ParameterValue
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
@@ -132,6 +134,44 @@ def test_live_parameter_changes_what_is_in_use(make_node):
 
     assert kept == [NodeParams(no_image_warning_s=9.0)]
     assert node.get_parameter('no_image_warning_s').value == 9.0
+
+
+# A list, as in a file, and an array, as `ros2 param set` sends it.
+RATES = [
+    pytest.param(Parameter('max_rate_hz', value=[7.5]), id='list'),
+    pytest.param(
+        Parameter.from_parameter_msg(
+            ParameterMessage(
+                name='max_rate_hz',
+                value=ParameterValue(
+                    type=ParameterType.PARAMETER_DOUBLE_ARRAY, double_array_value=[7.5]
+                ),
+            )
+        ),
+        id='array',
+    ),
+]
+
+
+@pytest.mark.parametrize('rate', RATES)
+def test_live_list_changes_what_is_in_use(make_node, rate):
+    node = make_node()
+    kept = watched(node, NodeParams())
+
+    (result,) = node.set_parameters([rate])
+
+    assert (result.successful, result.reason) == (True, '')
+    assert kept == [NodeParams(max_rate_hz=(7.5,))]
+
+
+@pytest.mark.parametrize('rate', RATES)
+def test_list_that_was_set_before_configure_is_read(make_node, rate):
+    node = make_node()
+    watched(node, None)
+
+    node.set_parameters([rate])
+
+    assert ros_params.read(node).max_rate_hz == (7.5,)
 
 
 def test_other_parameters_are_refused_while_in_use(make_node):

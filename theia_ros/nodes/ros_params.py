@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import Field
@@ -66,9 +67,16 @@ def read(node: Node) -> NodeParams:
 
 def _value(node: Node, name: str) -> Any:
     try:
-        return node.get_parameter(name).value
+        return _plain(node.get_parameter(name))
     except ParameterUninitializedException:
-        return []  # an empty list, which has no type in a parameter file
+        return ()  # an empty list, which has no type in a parameter file
+
+
+def _plain(parameter: Parameter) -> Any:
+    """Return a value as `params.py` has it."""
+    value = parameter.value
+    # Numbers that came by a service are an array, those of a file a list.
+    return tuple(value) if isinstance(value, list | array.array) else value
 
 
 def watch(
@@ -77,7 +85,7 @@ def watch(
     """Let parameters change: all of them while there are none in use, then the live ones.
 
     Args:
-        node: That has the parameters.
+        node: The node that has the parameters.
         current: Returns those in use, or None while the node is unconfigured.
         changed: Is given the new ones.
     """
@@ -86,7 +94,7 @@ def watch(
 
     def check(parameters: Sequence[Parameter]) -> SetParametersResult:
         in_use = current()
-        values = {p.name: p.value for p in parameters if p.name in ours}
+        values = {p.name: _plain(p) for p in parameters if p.name in ours}
         if in_use is None or not values:
             return SetParametersResult(successful=True)
         fixed = sorted(set(values) - live)
