@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -19,14 +18,10 @@ from sensor_msgs.msg import Image
 from theia_msgs.msg import FeatureTensor
 
 from theia_ros.nodes.encoder_node import EncoderNode
+from theia_ros.nodes.process import resident_mb
 from theia_ros.soak import figures
 
 pytestmark = pytest.mark.needs_ros
-
-
-def resident_mb(pid='self'):
-    pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
-    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
 # --- lifecycles ----------------------------------------------------------------------------------

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
@@ -13,6 +11,7 @@ from diagnostic_msgs.msg import KeyValue
 from theia_ros.datatypes import Provenance
 from theia_ros.nodes.camera import Camera
 from theia_ros.nodes.pipeline import Pipeline
+from theia_ros.nodes.process import resident_mb
 from theia_ros.timing import Spread
 
 _BAD_NEWS_NS = 10_000_000_000
@@ -28,9 +27,9 @@ def camera_status(
 
     Args:
         node: Name of the node.
-        camera: In question.
-        pipeline: That serves it.
-        spreads: Of the pipeline's latencies.
+        camera: The camera in question.
+        pipeline: The pipeline that serves it.
+        spreads: Latencies of the pipeline, by step.
         limit_s: Silence that is worth a warning, seconds; 0 is none.
     """
     bad = sum(camera.bad.values())
@@ -58,7 +57,8 @@ def camera_status(
         'silent_s': f'{silent_s:.1f}',
     }
     prefix = f'{camera.name}/'
-    values |= _figures({n.removeprefix(prefix): s for n, s in spreads.items() if prefix in n})
+    own = {n.removeprefix(prefix): s for n, s in spreads.items() if n.startswith(prefix)}
+    values |= _figures(own)
     return _status(f'{node}: camera {camera.name}', level, message, values)
 
 
@@ -72,9 +72,9 @@ def engine_status(
 
     Args:
         node: Name of the node.
-        provenance: Of the encoder.
-        pipeline: That uses it; None while the node is inactive.
-        spreads: Of the pipeline's latencies.
+        provenance: Where the encoder's numbers come from.
+        pipeline: The pipeline that uses it; None while the node is inactive.
+        spreads: Latencies of the pipeline, by step.
     """
     level, message = OK, 'running' if pipeline else 'inactive'
     failures = pipeline.failures if pipeline else 0
@@ -102,12 +102,6 @@ def engine_status(
 def progress_status(node: str, stage: str) -> DiagnosticStatus:
     """Tell what the node does while it is configured."""
     return _status(f'{node}: engine', WARN, f'configuring: {stage}', {})
-
-
-def resident_mb() -> float:
-    """Return the memory that this process holds, megabytes."""
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
 def _figures(spreads: Mapping[str, Spread]) -> dict[str, object]:

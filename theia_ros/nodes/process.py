@@ -54,6 +54,12 @@ def give_back_memory() -> None:
         trim(0)
 
 
+def resident_mb(pid: int | str = 'self') -> float:
+    """Return the memory that a process holds, megabytes; by default this one."""
+    pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+
 def _on_signals(handler: Callable[..., None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
@@ -95,7 +101,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
 
     Args:
         make: Makes the node. It may raise a `TheiaRosError`, which gives status 2 and one line.
-        args: Of the command line; None for those of this process.
+        args: Command line; None for that of this process.
     """
     keep_large_buffers()
     node = None
