@@ -7,7 +7,6 @@ import copy
 import re
 import struct
 import tempfile
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from collections.abc import Set
@@ -36,7 +35,7 @@ def write_config(share: str, node: str, params_file: str, overrides: Mapping[str
     Args:
         share: Where `config/theia.rviz` is.
         node: Full name of the encoder node.
-        params_file: Of the node.
+        params_file: Parameter file of the node.
         overrides: Parameters as they are typed on a command line; empty ones do not count.
     """
     import yaml
@@ -61,7 +60,7 @@ def config_for(
     """Return a configuration of rviz.
 
     Args:
-        template: That of `config/theia.rviz`.
+        template: The content of `config/theia.rviz`.
         node: Full name of the encoder node.
         cameras: Full name of the image topic of each camera, by the camera's name.
         model: What it has no head for, by the catalogue, is left out.
@@ -101,16 +100,6 @@ def cameras_of(given: Mapping[str, Any], node: str) -> dict[str, str]:
     topics = given.get('image_topics') or NodeParams.image_topics
     # Of different numbers the node itself complains.
     return {name: _full_name(t, node) for name, t in zip(names, topics, strict=False)}
-
-
-def topics_of(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give the class and the topic of each display that subscribes to one."""
-    displays = list(config['Visualization Manager']['Displays'])
-    while displays:
-        display = displays.pop(0)
-        displays += display.get('Displays', ())
-        if topic := display.get('Topic', {}).get('Value'):
-            yield display['Class'], topic
 
 
 def window_state(config: Mapping[str, Any]) -> str:

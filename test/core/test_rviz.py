@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.rviz_config import topics_of
 
 from theia_ros import rviz
 
@@ -37,7 +38,7 @@ def test_file_is_for_the_defaults_of_the_node(template) -> None:
 def test_every_camera_gets_its_displays(template) -> None:
     config = rviz.config_for(template, '/robot1/eyes', TWO)
 
-    assert list(rviz.topics_of(config)) == [
+    assert topics_of(config) == [
         (IMAGE, '/front/image_raw'),
         (IMAGE, '/robot1/eyes/front/dinov2/image'),
         (IMAGE, '/robot1/eyes/front/depth/image_color'),
@@ -90,7 +91,7 @@ def test_names_of_the_users_are_left_alone(template) -> None:
     # A camera that is called like a part of a name, and a topic that looks like one of ours.
     config = rviz.config_for(template, '/theia', {'camera2': '/theia/camera/image'})
 
-    topics = [topic for _, topic in rviz.topics_of(config)]
+    topics = [topic for _, topic in topics_of(config)]
     assert topics[:2] == ['/theia/camera/image', '/theia/camera2/dinov2/image']
 
 
@@ -143,7 +144,7 @@ def test_written_configuration_follows_what_is_typed(tmp_path) -> None:
         config = yaml.safe_load(path.read_text())
     finally:
         path.unlink()
-    assert list(rviz.topics_of(config)) == [
+    assert topics_of(config) == [
         (IMAGE, '/on'),
         (IMAGE, '/theia/on/dinov2/image'),
         (IMAGE, '/2'),

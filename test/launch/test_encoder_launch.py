@@ -16,8 +16,8 @@ from typing import List  # noqa: UP035 (launch_ros of Humble knows no list[str])
 
 import pytest
 import yaml
-
-from theia_ros import rviz as rviz_config
+from helpers.process import GENEROUS_S
+from helpers.rviz_config import topics_of
 
 ROOT = Path(__file__).parents[2]
 LAUNCH_FILE = ROOT / 'launch' / 'encoder.launch.py'
@@ -196,6 +196,11 @@ def node_with(description, **arguments):
     return node
 
 
+def shown_by(path):
+    """Return the topics that a configuration of rviz subscribes to."""
+    return [topic for _, topic in topics_of(yaml.safe_load(Path(path).read_text()))]
+
+
 @pytest.mark.parametrize('file', [LAUNCH_FILE, DEMO_FILE], ids=lambda file: file.name)
 def test_every_argument_is_described(load, file):
     for argument in load(file).of(DeclareLaunchArgument):
@@ -282,7 +287,7 @@ def test_rviz_shows_every_camera_of_the_node(load, tmp_path):
     option, path, *frame = window['arguments']
     assert option == '-d'
     assert frame == ['-f', 'world']
-    topics = [topic for _, topic in rviz_config.topics_of(yaml.safe_load(Path(path).read_text()))]
+    topics = shown_by(path)
     assert topics == [
         '/pushed/left/image',
         '/pushed/eyes/left/dinov2/image',
@@ -302,8 +307,7 @@ def test_arguments_override_what_rviz_shows(load):
         model='demo-dinov2-small',
     )
 
-    path = window['arguments'][1]
-    topics = [topic for _, topic in rviz_config.topics_of(yaml.safe_load(Path(path).read_text()))]
+    topics = shown_by(window['arguments'][1])
     # This model has no head for the other maps.
     assert topics == [
         '/a/image',
@@ -421,10 +425,8 @@ def launched(domain, tmp_path):
 
 def stop(process, log):
     """End a launch as Ctrl-C in a terminal does, and return what it said."""
-    from helpers import ros_peer
-
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(ros_peer.GENEROUS_S) == 0, log.read_text()
+    assert process.wait(GENEROUS_S) == 0, log.read_text()
     said = log.read_text()
     assert 'process has finished cleanly' in said
     assert 'Traceback' not in said
@@ -439,7 +441,7 @@ def first_features(peer, topic, image_topic, process, log):
 
     features = peer.collect(FeatureTensor, topic)
     camera = peer.publisher(Image, image_topic) if image_topic else None
-    end = time.monotonic() + ros_peer.GENEROUS_S
+    end = time.monotonic() + GENEROUS_S
     while not features:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
@@ -554,8 +556,7 @@ def test_rviz_is_started_with_a_configuration_for_the_node(launched, peer, tmp_p
         lambda: peer.node.count_publishers('/robot3/theia_cloud/b/points'), f'a cloud, see {log}'
     )
     assert clouds == []  # no camera has told its calibration
-    config = yaml.safe_load((tmp_path / 'copy.rviz').read_text())
-    topics = [topic for _, topic in rviz_config.topics_of(config)]
+    topics = shown_by(tmp_path / 'copy.rviz')
     assert topics[0] == '/robot3/a/image'
     assert '/robot3/theia/b/segmentation/image' in topics
     os.killpg(process.pid, signal.SIGINT)

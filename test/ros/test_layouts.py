@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import synthetic
+from helpers.rviz_config import displays_of
 from sensor_msgs.msg import Image
 
 from theia_ros import rviz
@@ -88,18 +89,6 @@ def offered(request, offers, folder):
     return offered
 
 
-def rviz_topics(config) -> list[tuple[str, str, str]]:
-    """Return name, topic and reliability of each display."""
-    found, displays = [], list(config['Visualization Manager']['Displays'])
-    while displays:
-        display = displays.pop(0)
-        displays += display.get('Displays', ())
-        if 'Topic' in display:
-            topic = display['Topic']
-            found.append((display['Class'], topic['Value'], topic['Reliability Policy']))
-    return found
-
-
 def foxglove_topics(layout) -> Iterator[tuple[str, str]]:
     """Give the panel's type and each topic that it asks for."""
     for name, panel in layout['configById'].items():
@@ -126,12 +115,14 @@ def panels_of(layout) -> Iterator[str]:
 def test_rviz_asks_for_what_there_is(offered):
     config = yaml.safe_load((CONFIG / 'theia.rviz').read_text())
 
-    there, asked = offered(), rviz_topics(config)
-    assert len(asked) == 5
-    for kind, topic, reliability in asked:
-        assert set(there[topic]) <= set(DISPLAYS[kind]), topic
+    there, displays = offered(), list(displays_of(config))
+    assert len(displays) == 5
+    for display in displays:
+        topic = display['Topic']['Value']
+        assert set(there[topic]) <= set(DISPLAYS[display['Class']]), topic
         # The camera decides for itself; best effort matches every camera.
-        assert (reliability == 'Best Effort') == (topic == '/camera/image_raw')
+        best_effort = display['Topic']['Reliability Policy'] == 'Best Effort'
+        assert best_effort == (topic == '/camera/image_raw')
 
 
 def test_rviz_asks_for_what_there_is_of_several_cameras(offered):
@@ -139,10 +130,11 @@ def test_rviz_asks_for_what_there_is_of_several_cameras(offered):
     template = yaml.safe_load((CONFIG / 'theia.rviz').read_text())
     config = rviz.config_for(template, '/robot1/eyes', cameras)
 
-    there, asked = offered('/robot1/eyes', cameras), rviz_topics(config)
-    assert len(asked) == 10
-    for kind, topic, _ in asked:
-        assert set(there[topic]) <= set(DISPLAYS[kind]), topic
+    there, displays = offered('/robot1/eyes', cameras), list(displays_of(config))
+    assert len(displays) == 10
+    for display in displays:
+        topic = display['Topic']['Value']
+        assert set(there[topic]) <= set(DISPLAYS[display['Class']]), topic
 
 
 def test_foxglove_asks_for_what_there_is(offered):
