@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from theia_ros.bench import machine
 from theia_ros.bench.contenders import BACKENDS
 from theia_ros.bench.contenders import PRECISIONS
+from theia_ros.catalog import BACKBONE
 from theia_ros.errors import EngineError
 from theia_ros.params import choices
 from theia_ros.params import EncoderParams
@@ -110,7 +111,7 @@ def measure(
         **machine.describe(),
         'kind': 'bag equality',
         'model': machine.model_name(model),
-        'tensor': 'theia',
+        'tensor': BACKBONE,
         'pictures': pictures,
         'image_hw': list(IMAGE_HW),
         'engines': found,
@@ -177,7 +178,7 @@ def _task(task: Mapping[str, Any]) -> None:
         for name in task['files']:
             order = -1 if name == 'reversed' else 1
             size = 8 if name == 'reversed' else int(name)
-            maker = Maker(encoder, ['theia'], 'float32', size, _say)
+            maker = Maker(encoder, [BACKBONE], 'float32', size, _say)
             found = []
             for start in range(0, len(frames), size):
                 for made in maker.make(frames[::order][start : start + size]):

@@ -16,6 +16,7 @@ from theia_ros.catalog import find_model
 from theia_ros.catalog import IMAGE_PX
 from theia_ros.datatypes import Frame
 from theia_ros.errors import EngineError
+from theia_ros.errors import first_line
 from theia_ros.model import GRID
 from theia_ros.params import EncoderParams
 from theia_ros.timing import Stopwatch
@@ -53,8 +54,7 @@ class Baseline:
         try:
             self._model = model.to(device)
         except (AssertionError, RuntimeError) as exc:
-            reason = str(exc).partition('\n')[0]
-            raise EngineError(f'device {device!r} cannot be used: {reason}') from exc
+            raise EngineError(f'device {device!r} cannot be used: {first_line(exc)}') from exc
         self.device = device
         self.tensors = model.config.tensors
 
@@ -90,7 +90,7 @@ class Baseline:
                 if self.device != 'cpu':
                     torch.cuda.synchronize(self.device)
             with clock.step('copy_back'):
-                arrays = {k: v.cpu().numpy() for k, v in found.items() if k in outputs}
+                arrays = {k: v.cpu().numpy() for k, v in found.items()}
         return [{k: v[i] for k, v in arrays.items()} for i in range(len(frames))], clock.step_ms
 
 

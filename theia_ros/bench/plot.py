@@ -48,32 +48,30 @@ def write(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _encoder(document: Mapping[str, Any], pyplot: Any) -> Any:
-    """One field for each case: the steps of each contender behind one another, and its p99."""
+    """Axes for each case: the steps of each contender one after another, and its p99."""
     cases = list(dict.fromkeys((r['outputs'], r['batch']) for r in document['rows']))
-    figure, fields = pyplot.subplots(
+    figure, axes = pyplot.subplots(
         len(cases), 1, figsize=(9, 1 + 1.7 * len(cases)), squeeze=False, layout='constrained'
     )
-    for field, (outputs, batch) in zip(fields[:, 0], cases, strict=True):
+    for one, (outputs, batch) in zip(axes[:, 0], cases, strict=True):
         rows = [r for r in document['rows'] if (r['outputs'], r['batch']) == (outputs, batch)]
         names = [f'{r["contender"]}  x{r["times_baseline"]:.2f}' for r in rows]
         left = [0.0] * len(rows)
         for step in _STEPS:
             widths = [r['steps'][step]['p50_ms'] for r in rows]
-            field.barh(names, widths, left=left, label=step)
+            one.barh(names, widths, left=left, label=step)
             left = [a + b for a, b in zip(left, widths, strict=True)]
-        field.plot(
-            [r['features']['p99_ms'] for r in rows], names, 'k|', markersize=12, label='p99'
-        )
-        field.invert_yaxis()
-        field.set_title(f'{outputs}, batch {batch}', loc='left', fontsize='medium')
-        field.set_xlabel('ms, medians of the steps')
-    fields[0, 0].legend(fontsize='small')
+        one.plot([r['features']['p99_ms'] for r in rows], names, 'k|', markersize=12, label='p99')
+        one.invert_yaxis()
+        one.set_title(f'{outputs}, batch {batch}', loc='left', fontsize='medium')
+        one.set_xlabel('ms, medians of the steps')
+    axes[0, 0].legend(fontsize='small')
     return figure
 
 
 def _ros(document: Mapping[str, Any], pyplot: Any) -> Any:
     """Latency over rate, one line for each engine and number of cameras."""
-    figure, field = pyplot.subplots(figsize=(9, 5), layout='constrained')
+    figure, axes = pyplot.subplots(figsize=(9, 5), layout='constrained')
     lines: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in document['rows']:
         lines.setdefault((row['engine'], row['cameras']), []).append(row)
@@ -81,11 +79,11 @@ def _ros(document: Mapping[str, Any], pyplot: Any) -> Any:
         rows.sort(key=lambda r: float(r['sent_hz']))
         rates = [r['sent_hz'] for r in rows]
         label = f'{engine}, {cameras} camera{"s" if cameras > 1 else ""}'
-        (line,) = field.plot(rates, [r['latency']['p50_ms'] for r in rows], 'o-', label=label)
+        (line,) = axes.plot(rates, [r['latency']['p50_ms'] for r in rows], 'o-', label=label)
         worst = [r['latency']['p99_ms'] for r in rows]
-        field.plot(rates, worst, ':', color=line.get_color())
-    field.set_yscale('log')
-    field.set_xlabel('images of each camera a second')
-    field.set_ylabel('image stamp to features received, ms: p50, dotted p99')
-    field.legend(fontsize='small')
+        axes.plot(rates, worst, ':', color=line.get_color())
+    axes.set_yscale('log')
+    axes.set_xlabel('images of each camera a second')
+    axes.set_ylabel('image stamp to features received, ms: p50, dotted p99')
+    axes.legend(fontsize='small')
     return figure

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
@@ -72,33 +74,24 @@ def run(params: EncoderParams, settings: Settings) -> dict[str, Any]:
     )
     total = len(engines) * len(settings.cameras) * len(settings.rates)
     with ros() as transport, tqdm(total=total, unit='rate', delay=2, leave=False) as progress:
-        for backend, precision in engines:
-            for cameras in settings.cameras:
-                node_params = {
-                    'model': params.model,
-                    'device': params.device,
-                    'backend': backend,
-                    'precision': precision,
-                }
-                with Graph(node_params, cameras, settings.image_hw) as graph:
-                    engine = f'{graph.info.backend} {graph.info.precision}'
-                    for rate_hz in settings.rates:
-                        progress.set_description(f'{engine}, cameras {cameras}')
-                        if search := math.isinf(rate_hz):
-                            row = _search(graph, cameras, settings.seconds)
-                        else:
-                            row = _trial(graph, cameras, rate_hz, settings.seconds)
-                        table.append({'engine': engine, 'search': search, **row})
-                        progress.update()
-                    nodes.append(
-                        {
-                            'engine': engine,
-                            'cameras': cameras,
-                            'device': graph.info.device,
-                            'startup_s': graph.startup_s,
-                            'peak_mb': peak_mb(graph.pid),
-                        }
-                    )
+        for (backend, precision), cameras in itertools.product(engines, settings.cameras):
+            node_params = {
+                'model': params.model,
+                'device': params.device,
+                'backend': backend,
+                'precision': precision,
+            }
+            with Graph(node_params, cameras, settings.image_hw) as graph:
+                table += _rows(graph, cameras, settings, progress)
+                nodes.append(
+                    {
+                        'engine': _engine(graph),
+                        'cameras': cameras,
+                        'device': graph.info.device,
+                        'startup_s': graph.startup_s,
+                        'peak_mb': peak_mb(graph.pid),
+                    }
+                )
         described = machine.describe()
         described['versions'] |= {
             'ros': os.environ.get('ROS_DISTRO', ''),
@@ -116,6 +109,26 @@ def run(params: EncoderParams, settings: Settings) -> dict[str, Any]:
         'nodes': nodes,
         'rows': table,
     }
+
+
+def _rows(
+    graph: Graph, cameras: int, settings: Settings, progress: tqdm
+) -> Iterator[dict[str, Any]]:
+    """Give the row of each rate."""
+    engine = _engine(graph)
+    progress.set_description(f'{engine}, cameras {cameras}')
+    for rate_hz in settings.rates:
+        if search := math.isinf(rate_hz):
+            row = _search(graph, cameras, settings.seconds)
+        else:
+            row = _trial(graph, cameras, rate_hz, settings.seconds)
+        yield {'engine': engine, 'search': search, **row}
+        progress.update()
+
+
+def _engine(graph: Graph) -> str:
+    """Return what the node computes with, for tables."""
+    return f'{graph.info.backend} {graph.info.precision}'
 
 
 def _search(graph: Graph, cameras: int, seconds: float) -> dict[str, Any]:

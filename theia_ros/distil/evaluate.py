@@ -1,8 +1,8 @@
-"""How good a model is on pictures that it did not see, beside what is had for nothing.
+"""How good a model is on pictures that it did not see, beside linear maps that cost nothing.
 
-Three linear maps are fitted in closed form to the same targets, and judged in the same way: from
+Three of them are fitted in closed form to the same targets, and judged in the same way: from
 the tokens of the model's backbone, from those of a backbone that was never trained, and from the
-bare pixels of each patch. What the first has over the others, training has brought.
+bare pixels of each patch. The lead of the first over the others is what training has brought.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import CLASSES
 from theia_ros.catalog import PATCH_PX
 from theia_ros.catalog import TARGETS
@@ -26,6 +25,7 @@ from theia_ros.distil.data import Progress
 from theia_ros.distil.metrics import Metric
 from theia_ros.distil.metrics import metric_for
 from theia_ros.distil.student import untrained
+from theia_ros.distil.teachers import patch_tokens
 from theia_ros.distil.train import Lessons
 from theia_ros.distil.train import predict
 from theia_ros.distil.truth import UNKNOWN
@@ -69,11 +69,11 @@ def evaluate(
     def trained(pictures: NDArray[np.int64]) -> Tensor:
         if lessons.tokens:
             return lessons.tokens.rows(pictures, device)
-        return _tokens(student, pixels(pictures))
+        return patch_tokens(student, pixels(pictures))
 
     inputs: Mapping[str, Tokens] = {
         TRAINED: trained,
-        UNTRAINED: lambda pictures: _tokens(random, pixels(pictures)),
+        UNTRAINED: lambda pictures: patch_tokens(random, pixels(pictures)),
         PIXELS: lambda pictures: _patches(pixels(pictures)),
     }
     with torch.inference_mode():
@@ -149,11 +149,6 @@ def _on_grid(tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     grid = tokens.transpose(1, 2).reshape(len(tokens), -1, GRID, GRID)
     resized = F.interpolate(grid, grid_hw, mode='bilinear', align_corners=False)
     return F.pad(resized.flatten(2).transpose(1, 2), (0, 1), value=1.0)
-
-
-def _tokens(model: TheiaModel, pixels: Tensor) -> Tensor:
-    tokens: Tensor = model(pixels, {BACKBONE})[BACKBONE]
-    return tokens[:, 1:]
 
 
 def _patches(pixels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a head is punished for: as published for features, and for the truth of a simulator.
+"""The losses of a head: as published for features, and others for the truth of a simulator.
 
 Shang et al., "Theia", CoRL 2024: 0.9 of the cosine loss and 0.1 of the smooth L1 loss, each the
 mean over teachers.

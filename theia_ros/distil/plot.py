@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,21 +35,19 @@ def losses(rows: Sequence[Row], path: Path) -> bool:
 
     names = [name for name in rows[0] if name != 'step']
     columns = 3
-    figure, fields = pyplot.subplots(
-        -(-len(names) // columns),
-        columns,
-        figsize=(4 * columns, 2.6 * -(-len(names) // columns)),
-        squeeze=False,
-        layout='constrained',
+    lines = math.ceil(len(names) / columns)
+    size = (4 * columns, 2.6 * lines)
+    figure, axes = pyplot.subplots(
+        lines, columns, figsize=size, squeeze=False, layout='constrained'
     )
     # Means of neighbours: a curve of points, each of a few pictures, hides what happens.
     width = max(1, len(rows) // _POINTS)
     steps = _means([row['step'] for row in rows], width)
-    for field, name in zip(fields.flat, names, strict=False):
-        field.plot(steps, _means([row[name] for row in rows], width), linewidth=1)
-        field.set_title(name, fontsize='medium')
-    for field in fields.flat[len(names) :]:
-        field.axis('off')
+    for one, name in zip(axes.flat, names, strict=False):
+        one.plot(steps, _means([row[name] for row in rows], width), linewidth=1)
+        one.set_title(name, fontsize='medium')
+    for one in axes.flat[len(names) :]:
+        one.axis('off')
     content = io.BytesIO()
     figure.savefig(content, dpi=100, format='png')
     pyplot.close(figure)

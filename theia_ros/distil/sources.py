@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections import Counter
@@ -147,7 +148,7 @@ def _of_video(path: Path, reading: Reading, bad: Counter[str]) -> Iterator[Sampl
     try:
         rate_hz = capture.get(cv2.CAP_PROP_FPS) or 30.0
         taken = 0
-        for i in range(1 << 62):
+        for i in itertools.count():
             if not capture.grab():
                 break
             # Of pictures with truth all are taken: whoever rendered them chose the rate.

@@ -32,9 +32,7 @@ def measure(
     Raises:
         ParameterError: No picture has a truth.
     """
-    count, total, squares = (
-        torch.zeros(TARGETS[name].channels, dtype=torch.double) for _ in '123'
-    )
+    count, total, squares = torch.zeros(3, TARGETS[name].channels, dtype=torch.double)
     for start in range(0, len(pictures), SHARD):
         progress(f'statistics of {name}', start, len(pictures))
         tokens = targets.rows(pictures[start : start + SHARD]).double().flatten(0, 1)

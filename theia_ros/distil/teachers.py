@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import CLASSES
 from theia_ros.catalog import TARGETS
 from theia_ros.cells import to_tokens
@@ -25,12 +26,14 @@ from theia_ros.distil.truth import log_depth
 from theia_ros.distil.truth import UNKNOWN
 from theia_ros.engine.source import Source
 from theia_ros.errors import ParameterError
+from theia_ros.model import GRID
+from theia_ros.model import TheiaModel
 
 CPU = torch.device('cpu')
 
 
 class Teacher(Protocol):
-    """Knows what a head shall predict.
+    """Knows what a head should predict.
 
     Attributes:
         name: Key of `TARGETS`.
@@ -47,7 +50,7 @@ class Teacher(Protocol):
     batch: int
 
     def targets(self, pictures: Pictures) -> Tensor:
-        """Return what a head shall predict of each picture, (B, N, C), not yet normalised."""
+        """Return what a head should predict of each picture, (B, N, C), not yet normalised."""
 
 
 class DepthTruth:
@@ -86,14 +89,19 @@ class FrozenBackbone:
     def __init__(self, source: Source, device: torch.device) -> None:
         """Take the backbone of a model; its weights are read when they are needed."""
         self.identity = f'backbone of {source.weights_sha256}'
-        self.shape = (196, source.model.backbone.norm.weight.shape[0])
+        self.shape = (GRID * GRID, source.model.backbone.norm.weight.shape[0])
         self._source, self._device = source, device
 
     def targets(self, pictures: Pictures) -> Tensor:
         """Return (B, 196, C), without CLS."""
         model = self._source.model.to(self._device)
-        tokens: Tensor = model(pictures.pixels.to(self._device), {'theia'})['theia'][:, 1:]
-        return tokens
+        return patch_tokens(model, pictures.pixels.to(self._device))
+
+
+def patch_tokens(model: TheiaModel, pixels: Tensor) -> Tensor:
+    """Return the tokens of a backbone without CLS, (B, 196, C), of pictures (B, 224, 224, 3)."""
+    tokens: Tensor = model(pixels, {BACKBONE})[BACKBONE]
+    return tokens[:, 1:]
 
 
 class Targets:

@@ -39,6 +39,9 @@ _AHEAD = 2
 """Passes that are read from the disk while another one is computed."""
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
+_Pass = tuple[Tensor, dict[str, Tensor]]
+"""What the student is given, and what each head should make of it."""
+
 
 @dataclass(frozen=True)
 class Lessons:
@@ -124,20 +127,8 @@ def train(
         rate = learning_rate(step, steps, config.highest_rate, config.warmup, config.schedule)
         for group in optimizer.param_groups:
             group['lr'] = rate
-        row: dict[str, float] = {'step': step + 1, 'learning_rate': rate, 'loss': 0.0}
-        for inputs, targets in islice(passes, config.accumulate):
-            with torch.autocast(device.type, DTYPES[config.precision], config.precision != 'fp32'):
-                predicted = predict(student, inputs)
-            losses = {
-                name: losses_of(name, tokens, targets[name]) for name, tokens in predicted.items()
-            }
-            loss = total(losses, config.loss) / config.accumulate
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            row['loss'] += float(loss.detach())
-            for name, of_teacher in losses.items():
-                for kind, value in of_teacher.items():
-                    key = f'{name}/{kind}'
-                    row[key] = row.get(key, 0.0) + float(value.detach()) / config.accumulate
+        losses = _backward(config, student, scaler, islice(passes, config.accumulate))
+        row: dict[str, float] = {'step': step + 1, 'learning_rate': rate, **losses}
         if not np.isfinite(row['loss']):
             raise EngineError(
                 f'the loss of step {step + 1} is {row["loss"]}; give a lower --learning-rate, or '
@@ -153,16 +144,34 @@ def train(
     student.eval()
 
 
+def _backward(
+    config: DistilConfig, student: TheiaModel, scaler: GradScaler, passes: Iterable[_Pass]
+) -> dict[str, float]:
+    """Add up the gradients of the passes of an update, and return its losses by name."""
+    row = {'loss': 0.0}
+    for inputs, targets in passes:
+        device, reduced = inputs.device.type, config.precision != 'fp32'
+        with torch.autocast(device, DTYPES[config.precision], reduced):
+            predicted = predict(student, inputs)
+        losses = {
+            name: losses_of(name, tokens, targets[name]) for name, tokens in predicted.items()
+        }
+        loss = total(losses, config.loss) / config.accumulate
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        row['loss'] += float(loss.detach())
+        for name, of_teacher in losses.items():
+            for kind, value in of_teacher.items():
+                key = f'{name}/{kind}'
+                row[key] = row.get(key, 0.0) + float(value.detach()) / config.accumulate
+    return row
+
+
 def predict(student: TheiaModel, inputs: Tensor) -> dict[str, Tensor]:
     """Return what every head predicts, (B, N, C), from pixels or from tokens of the backbone."""
     if inputs.dtype != torch.uint8:
         return student.imitate(inputs, student.config.teachers)
     predicted: dict[str, Tensor] = student(inputs, student.config.teachers)
     return predicted
-
-
-_Pass = tuple[Tensor, dict[str, Tensor]]
-"""What the student is given, and what each head shall make of it."""
 
 
 def _read(lessons: Lessons, pictures: NDArray[np.int64], device: torch.device) -> _Pass:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from theia_ros.catalog import TARGETS
 from theia_ros.distil.data import Pictures
+from theia_ros.errors import first_line
 from theia_ros.errors import ParameterError
 from theia_ros.errors import WeightsError
 
@@ -153,10 +154,9 @@ class TransformersTeacher:
         try:
             model = network.from_pretrained(place, use_safetensors=True)
         except Exception as exc:  # network, disk, damage: it raises whatever its parts raise
-            said = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
             raise WeightsError(
-                f'the teacher {self.name} cannot be loaded from {place}: {said}; download it with '
-                f'the hub tools and give --teachers {self.name}=FOLDER'
+                f'the teacher {self.name} cannot be loaded from {place}: {first_line(exc)}; '
+                f'download it with the hub tools and give --teachers {self.name}=FOLDER'
             ) from exc
         return model.to(self._device).eval()
 
