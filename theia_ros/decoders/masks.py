@@ -74,24 +74,23 @@ class Enlarger:
     tenth of the work and the same up to rounding.
     """
 
-    def __init__(self, size_px: int = IMAGE_PX) -> None:
-        """Find the weights for squares of this size."""
+    def __init__(self) -> None:
+        """Find the weights."""
         eye = torch.eye(4 * GRID)[None]
         steps = F.interpolate(eye, FRAME_PX, mode='linear', align_corners=False)
-        steps = F.interpolate(steps, size_px, mode='linear', align_corners=False)[0].T
-        # (size_px, 256), of which a row holds up to three numbers side by side, none negative.
+        steps = F.interpolate(steps, IMAGE_PX, mode='linear', align_corners=False)[0].T
+        # (224, 256), of which a row holds up to three numbers side by side, none negative.
         first = (steps > 0).byte().argmax(dim=1).clamp(max=4 * GRID - 3)
-        self._places = first + torch.arange(3)[:, None]  # (3, size_px)
+        self._places = first + torch.arange(3)[:, None]  # (3, 224)
         self._weights = steps.gather(1, self._places.T).T
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Return logits (K, 256, 256) as (K, H, W)."""
+        """Return logits (K, 256, 256) as (K, 224, 224)."""
         places, weights = self._places.to(logits.device), self._weights.to(logits.device)
-        size_px = places.shape[1]
-        rows = logits.new_zeros(len(logits), size_px, logits.shape[2])
+        rows = logits.new_zeros(len(logits), IMAGE_PX, logits.shape[2])
         for place, weight in zip(places, weights, strict=True):
             rows.addcmul_(logits.index_select(1, place), weight[:, None])
-        done = logits.new_zeros(len(logits), size_px, size_px)
+        done = logits.new_zeros(len(logits), IMAGE_PX, IMAGE_PX)
         for place, weight in zip(places, weights, strict=True):
             done.addcmul_(rows.index_select(2, place), weight)
         return done
