@@ -17,7 +17,6 @@ from torch import Tensor
 
 from theia_ros.engine import choose
 from theia_ros.engine import Engine
-from theia_ros.engine import log_stage
 from theia_ros.engine import open_engine
 from theia_ros.engine import Report
 from theia_ros.engine.reference import pictures
@@ -89,7 +88,7 @@ class Opened:
     notes: tuple[str, ...]
 
 
-def open_checked(params: EncoderParams, report: Report = log_stage) -> Opened:
+def open_checked(params: EncoderParams, report: Report) -> Opened:
     """Open an engine and compare it with the reference.
 
     Args:
