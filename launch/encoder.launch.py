@@ -25,6 +25,7 @@ from launch_ros.substitutions import FindPackageShare
 from launch_ros.utilities import make_namespace_absolute
 from launch_ros.utilities import prefix_namespace
 
+from theia_ros import transport
 from theia_ros.params import NodeParams
 from theia_ros.rviz import write_config
 
@@ -93,13 +94,10 @@ def _meaning(name: str) -> str:
 
 def _transport() -> list[SetEnvironmentVariable]:
     """Choose a transport that large best-effort images survive, unless one is chosen."""
-    chosen = ('FASTDDS_BUILTIN_TRANSPORTS', 'FASTDDS_DEFAULT_PROFILES_FILE')
-    old = 'FASTRTPS_DEFAULT_PROFILES_FILE'  # what Humble knows
-    if any(os.environ.get(name) for name in (*chosen, old)):
+    if transport.is_chosen(os.environ):
         return []
     profile = PathJoinSubstitution([SHARE, 'config', 'fastdds.xml'])
-    name = old if os.environ.get('ROS_DISTRO') == 'humble' else chosen[1]
-    return [SetEnvironmentVariable(name, profile)]
+    return [SetEnvironmentVariable(transport.profile_variable(os.environ), profile)]
 
 
 def _nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:

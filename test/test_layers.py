@@ -37,6 +37,7 @@ FORBIDDEN: dict[str, set[str]] = {
     'preprocess.py': PLAIN,
     'intrinsics.py': PLAIN,
     'sync.py': PLAIN | {'numpy'},
+    'transport.py': PLAIN | {'numpy'},
     'cloud.py': PLAIN,
     'rviz.py': PLAIN | {'numpy'},
     'rate.py': PLAIN | {'numpy'},

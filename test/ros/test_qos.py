@@ -58,7 +58,7 @@ def publisher(node='driver', topic_type=IMAGE, reliability='RELIABLE'):
             RMW,
             {},
             f'published by driver ({IMAGE}, RELIABLE); Fast DDS loses large images on its default '
-            'transport, see "Transport" in docs/node.md, and mind the publisher too',
+            'transport, see "Transport" in docs/node.md; the publisher needs another one, too',
             id='default-transport',
         ),
         pytest.param(
@@ -67,7 +67,7 @@ def publisher(node='driver', topic_type=IMAGE, reliability='RELIABLE'):
             RMW,
             PROFILE,
             f'published by driver ({IMAGE}, RELIABLE), other ({IMAGE}, BEST_EFFORT), but none '
-            'arrives; has the publisher the same transport settings?',
+            'arrives; does the publisher have the same transport settings?',
             id='transport-of-the-publisher',
         ),
         pytest.param(
@@ -75,8 +75,8 @@ def publisher(node='driver', topic_type=IMAGE, reliability='RELIABLE'):
             'best_effort',
             'rmw_cyclonedds_cpp',
             {},
-            f'published by driver ({IMAGE}, RELIABLE), but none arrives; has the publisher the '
-            'same transport settings?',
+            f'published by driver ({IMAGE}, RELIABLE), but none arrives; does the publisher have '
+            'the same transport settings?',
             id='another-middleware',
         ),
     ],

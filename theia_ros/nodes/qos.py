@@ -21,6 +21,8 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
     from rclpy.qos_event import UnsupportedEventTypeError
 
+from theia_ros import transport
+
 __all__ = [
     'INFO',
     'PublisherEventCallbacks',
@@ -33,12 +35,6 @@ __all__ = [
 
 INFO = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """For what is said once: reliable, and kept for subscribers that come later."""
-
-_TRANSPORT_SETTINGS = (
-    'FASTDDS_BUILTIN_TRANSPORTS',
-    'FASTDDS_DEFAULT_PROFILES_FILE',
-    'FASTRTPS_DEFAULT_PROFILES_FILE',
-)
 
 
 def stream(reliability: str, depth: int) -> QoSProfile:
@@ -55,7 +51,7 @@ def mismatch(topic: str, other: str, cure: str) -> Callable[[Any], str]:
     """Return what makes a sentence of an incompatible-QoS event.
 
     Args:
-        topic: That the event is of.
+        topic: Topic of the event.
         other: Whose quality does not match: `publisher` or `subscriber`.
         cure: What to do about it.
     """
@@ -77,8 +73,8 @@ def why_silent(
     """Tell why no image may come, and what may cure it.
 
     Args:
-        expected_type: Of the messages.
-        reliability: That the node asks for.
+        expected_type: Type of the messages.
+        reliability: What the node asks for.
         publishers: On the topic, as the node's graph tells them.
         rmw: Name of the middleware.
         environ: Variables of the process.
@@ -96,9 +92,12 @@ def why_silent(
     offered = {p.qos_profile.reliability for p in publishers}
     if reliability == 'reliable' and ReliabilityPolicy.RELIABLE not in offered:
         return f'published by {who}; set image_reliability to best_effort'
-    if 'fastrtps' in rmw and not any(environ.get(name) for name in _TRANSPORT_SETTINGS):
+    if 'fastrtps' in rmw and not transport.is_chosen(environ):
         return (
             f'published by {who}; Fast DDS loses large images on its default transport, see '
-            '"Transport" in docs/node.md, and mind the publisher too'
+            '"Transport" in docs/node.md; the publisher needs another one, too'
         )
-    return f'published by {who}, but none arrives; has the publisher the same transport settings?'
+    return (
+        f'published by {who}, but none arrives; does the publisher have the same transport '
+        'settings?'
+    )
