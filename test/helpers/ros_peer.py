@@ -6,12 +6,11 @@ The peer knows the message definitions and nothing else of the project.
 from __future__ import annotations
 
 import array
-import os
-import signal
-import subprocess
-import sys
+import contextlib
+import threading
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,8 @@ import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
+from helpers.process import GENEROUS_S
+from helpers.process import Process
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from lifecycle_msgs.srv import GetState
@@ -28,6 +29,7 @@ from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
@@ -36,9 +38,6 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-ROOT = Path(__file__).parents[2]
-GENEROUS_S = 40.0
-"""How long a test waits for what must come; only failing tests wait as long."""
 FAKE = {'backend': 'fake', 'model': 'theia-tiny-patch16-224-cddsv'}
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -46,12 +45,8 @@ SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=200)
 
 
-class NodeProcess:
-    """A node in a process of its own, with what it says in files.
-
-    Attributes:
-        process: As subprocess made it.
-    """
+class NodeProcess(Process):
+    """A node in a process of its own."""
 
     def __init__(
         self,
@@ -67,61 +62,12 @@ class NodeProcess:
             for name, value in (parameters or {}).items()
             for part in ('-p', f'{name}:={_yaml(value)}')
         ]
-        self._out, self._err = folder / 'node.out', folder / 'node.err'
-        with self._out.open('w') as out, self._err.open('w') as err:
-            self.process = subprocess.Popen(
-                [sys.executable, *command, '--ros-args', *given, *ros_args],
-                stdout=out,
-                stderr=err,
-                cwd=ROOT,
-                env={**os.environ, **(environment or {})},
-            )
-
-    @property
-    def said(self) -> str:
-        """All that it has written so far, logs first."""
-        return self._out.read_text() + self._err.read_text()
-
-    @property
-    def stderr(self) -> str:
-        """What it has written to stderr so far."""
-        return self._err.read_text()
-
-    def wait(self, timeout_s: float = GENEROUS_S) -> int:
-        """Wait for its end and return the exit status."""
-        try:
-            return self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(
-                f'the process did not end within {timeout_s} s; it said:\n{self.said}'
-            ) from None
-
-    def stop(self, number: int = signal.SIGINT, timeout_s: float = GENEROUS_S) -> int:
-        """Send a signal, wait for its end and return the exit status."""
-        self.process.send_signal(number)
-        return self.wait(timeout_s)
-
-    def wait_for(self, text: str) -> None:
-        """Wait until it says something that contains `text`."""
-        end = time.monotonic() + GENEROUS_S
-        while text not in self.said:
-            assert self.process.poll() is None, f'it ended; it said:\n{self.said}'
-            assert time.monotonic() < end, f'expected {text!r}; it said:\n{self.said}'
-            time.sleep(0.02)
+        arguments = (*command, '--ros-args', *given, *ros_args)
+        super().__init__(folder, 'node', *arguments, environment=environment)
 
     def threads(self) -> int:
         """Return how many threads it has."""
         return len(list(Path(f'/proc/{self.process.pid}/task').iterdir()))
-
-    def __enter__(self) -> NodeProcess:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End it, whatever it does."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
 
 
 def _yaml(value: object) -> str:
@@ -298,6 +244,52 @@ def image(
         'data': array.array('B', bytes([level]) * (height * width * channels)),
     }
     return Image(**{**fields, **changes})
+
+
+def send_until(
+    peer: Peer,
+    publisher: Publisher,
+    msg: object,
+    condition: Callable[[], object],
+    expected: str,
+    node: NodeProcess,
+) -> None:
+    """Send a message now and then until something comes of it."""
+    end = time.monotonic() + GENEROUS_S
+    while not condition():
+        assert time.monotonic() < end, f'expected {expected}; the node said:\n{node.said}'
+        publisher.publish(msg)
+        peer.spin(0.05)
+
+
+@contextlib.contextmanager
+def repeating(act: Callable[[], None], period_s: float = 0.03) -> Iterator[None]:
+    """Do something on and on, on a thread of its own."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(period_s):
+            act()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def filming(peer: Peer, node: NodeProcess, topic: str, level: int = 128) -> Iterator[None]:
+    """Let a camera that sees grey go on and on, with stamps of the time."""
+    camera = peer.publisher(Image, topic, node)
+
+    def film() -> None:
+        camera.publish(image(*divmod(time.time_ns(), 1_000_000_000), level=level))
+
+    with repeating(film):
+        yield
 
 
 def jpeg(data: bytes, sec: int = 1, frame_id: str = 'optical') -> CompressedImage:

@@ -4,74 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession
 from aiohttp import WSMsgType
-from helpers.ros_peer import GENEROUS_S
-from helpers.ros_peer import ROOT
+from helpers.process import GENEROUS_S
+from helpers.process import Process
 
 
-class View:
-    """The command, and what it says.
-
-    Attributes:
-        process: As subprocess made it.
-    """
+class View(Process):
+    """The command, and what it says."""
 
     def __init__(self, folder: Path, *arguments: str, port: int = 0) -> None:
         """Start it on a free port, unless told otherwise."""
-        self._out, self._err = folder / 'view.out', folder / 'view.err'
-        with self._out.open('w') as out, self._err.open('w') as err:
-            self.process = subprocess.Popen(
-                [sys.executable, '-m', 'theia_ros.cli', 'view', '--port', str(port), *arguments],
-                stdout=out,
-                stderr=err,
-                cwd=ROOT,
-                env=os.environ,
-            )
-
-    @property
-    def said(self) -> str:
-        """All that it has written so far."""
-        return self._out.read_text() + self._err.read_text()
-
-    @property
-    def stderr(self) -> str:
-        """What it has written to stderr so far."""
-        return self._err.read_text()
+        command = ('-m', 'theia_ros.cli', 'view', '--port', str(port), *arguments)
+        super().__init__(folder, 'view', *command)
 
     @property
     def url(self) -> str:
         """Where the page is, once it is there."""
         self.wait_for(' shows the maps')
         return re.search(r'http://\S+', self.said)[0]
-
-    def wait_for(self, text: str) -> None:
-        """Wait until it says something that contains `text`."""
-        end = time.monotonic() + GENEROUS_S
-        while text not in self.said:
-            assert self.process.poll() is None, f'it ended; it said:\n{self.said}'
-            assert time.monotonic() < end, f'expected {text!r}; it said:\n{self.said}'
-            time.sleep(0.02)
-
-    def stop(self, number: int) -> int:
-        """Send a signal, wait for its end and return the exit status."""
-        self.process.send_signal(number)
-        return self.process.wait(GENEROUS_S)
-
-    def close(self) -> None:
-        """End it, whatever it does."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
 
 
 class Browser:

@@ -1,23 +1,26 @@
-"""config/sros2/policy.xml allows what a running node offers, and nothing else."""
+"""config/sros2/policy.xml allows what running nodes offer and ask for, and nothing else."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from helpers import synthetic
+from helpers.process import ROOT
 from helpers.ros_peer import image
-from helpers.ros_peer import NodeProcess
-from helpers.ros_peer import Peer
-from helpers.ros_peer import ROOT
+from helpers.viewer import Browser
+from helpers.viewer import View
 from sensor_msgs.msg import Image
+from sensor_msgs.msg import PointCloud2
 from theia_msgs.msg import FeatureTensor
 
 pytestmark = pytest.mark.needs_ros
 
 POLICY = ROOT / 'config' / 'sros2' / 'policy.xml'
 ENCLAVES = {e.get('path'): e for e in ElementTree.parse(POLICY).getroot().iter('enclave')}
+CAMERA = '/camera/image_raw'
 
 
 def allowed(enclave, kind, verb):
@@ -34,6 +37,25 @@ def allowed(enclave, kind, verb):
     return set(names)
 
 
+def wanted(enclave):
+    """Return all that an enclave allows, by verb."""
+    topics = {verb: allowed(enclave, 'topic', verb) for verb in ('publish', 'subscribe')}
+    return topics | {verb: allowed(enclave, 'service', verb) for verb in ('reply', 'request')}
+
+
+def found(peer, node):
+    """Return the names of a node's publishers, subscriptions, services and clients, by verb."""
+    if node not in peer.node.get_node_names():  # asking for its topics would be an error
+        return None
+    asks = {
+        'publish': peer.node.get_publisher_names_and_types_by_node,
+        'subscribe': peer.node.get_subscriber_names_and_types_by_node,
+        'reply': peer.node.get_service_names_and_types_by_node,
+        'request': peer.node.get_client_names_and_types_by_node,
+    }
+    return {verb: {name for name, _ in ask(node, '/')} for verb, ask in asks.items()}
+
+
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
     """A model with everything that the catalogue knows of."""
@@ -43,56 +65,75 @@ def model(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def parameters(model):
+    """Of an encoder node that offers every output there is."""
+    return {'backend': 'fake', 'model': model, 'autostart': True, 'synchronize': True}
+
+
 def test_policy_is_what_the_node_offers_and_the_node_writes_only_its_log(
-    domain, tmp_path, model, monkeypatch
+    peer, start, tmp_path, parameters, monkeypatch
 ):
-    parameters = {'backend': 'fake', 'model': str(model), 'autostart': True, 'synchronize': True}
     home = tmp_path / 'home'
     home.mkdir()
     monkeypatch.delenv('ROS_LOG_DIR')
     environment = {'HOME': str(home), 'THEIA_ROS_CACHE': str(home / 'cache')}
-    with (
-        NodeProcess(tmp_path, parameters, environment=environment) as node,
-        Peer(domain) as peer,
-    ):
-        features = peer.collect(FeatureTensor, '/theia/camera/features')
-        camera = peer.publisher(Image, '/camera/image_raw', node)
-        graph = peer.node
+    node = start(parameters, environment=environment)
+    features = peer.collect(FeatureTensor, '/theia/camera/features')
+    camera = peer.publisher(Image, CAMERA, node)
 
-        def offered():
-            return {
-                'publish': graph.get_publisher_names_and_types_by_node('theia', '/'),
-                'subscribe': graph.get_subscriber_names_and_types_by_node('theia', '/'),
-                'reply': graph.get_service_names_and_types_by_node('theia', '/'),
-                'request': graph.get_client_names_and_types_by_node('theia', '/'),
-            }
+    def offers():
+        camera.publish(image())
+        return features and found(peer, 'theia') == wanted('/theia')
 
-        wanted = {
-            'publish': allowed('/theia', 'topic', 'publish'),
-            'subscribe': allowed('/theia', 'topic', 'subscribe'),
-            'reply': allowed('/theia', 'service', 'reply'),
-            'request': set(),
-        }
-
-        def found():
-            camera.publish(image())
-            return {verb: {name for name, _ in names} for verb, names in offered().items()}
-
-        # Before its name is known, asking for its topics is an error.
-        peer.until(lambda: 'theia' in graph.get_node_names(), 'the node', node)
-        peer.until(lambda: features and found() == wanted, f'{wanted}, not {found()}', node)
-        assert node.stop() == 0
+    peer.until(offers, f'{wanted("/theia")}', node)
+    assert node.stop() == 0
 
     written = [p.relative_to(home) for p in home.rglob('*') if p.is_file()]
     assert {p.parts[:2] for p in written} == {('.ros', 'log')}
 
 
-def test_example_policy_node_hears_only_what_the_encoder_offers():
-    heard = allowed('/policy', 'topic', 'subscribe')
-    assert heard
-    assert heard <= allowed('/theia', 'topic', 'publish')
-    assert allowed('/policy', 'topic', 'publish') == {'/parameter_events', '/rosout'}
-    assert not allowed('/policy', 'service', 'request')
+def test_policy_is_what_the_view_of_everything_asks_for(peer, start, tmp_path, parameters):
+    encoder = start(parameters)
+    with View(tmp_path) as view, contextlib.closing(Browser(view.url)) as browser:
+        peer.until(lambda: len(browser.panes('/theia')) == 5, 'every pane', encoder)
+        browser.show(*browser.panes('/theia').values())
+
+        name = f'theia_view_{view.process.pid}'
+        peer.until(
+            lambda: found(peer, name) == wanted('/theia_view'), f'{wanted("/theia_view")}', encoder
+        )
+
+
+def test_policy_is_what_the_cloud_of_depth_asks_for(peer, start, parameters):
+    start(parameters)
+    cloud = start({}, command=('-m', 'theia_ros.nodes.depth_cloud'))
+    peer.collect(PointCloud2, '/theia_cloud/camera/points')
+
+    peer.until(
+        lambda: found(peer, 'theia_cloud') == wanted('/theia_cloud'),
+        f'{wanted("/theia_cloud")}',
+        cloud,
+    )
+
+
+@pytest.mark.parametrize('enclave', sorted(ENCLAVES.keys() - {'/theia'}))
+def test_who_listens_hears_only_what_the_encoder_has_and_asks_for_no_service(enclave):
+    heard = allowed(enclave, 'topic', 'subscribe')
+    assert '/theia/info' in heard
+    encoder = allowed('/theia', 'topic', 'publish')
+    # People may see what the camera sees; a policy needs no pictures.
+    assert heard - encoder == ({CAMERA} if enclave == '/theia_view' else set())
+    assert not allowed(enclave, 'service', 'request')
+
+
+def test_who_listens_says_nothing_of_its_own_but_a_cloud():
+    said = {e: allowed(e, 'topic', 'publish') for e in ENCLAVES if e != '/theia'}
+    assert said == {
+        '/policy': {'/parameter_events', '/rosout'},
+        '/theia_view': {'/parameter_events'},
+        '/theia_cloud': {'/parameter_events', '/rosout', '/theia_cloud/camera/points'},
+    }
 
 
 def test_nothing_is_allowed_by_a_pattern():
@@ -110,7 +151,7 @@ def test_form_is_that_of_sros2():
         assert [child.tag for child in enclave] == ['profiles']
         for profile in enclave.iter('profile'):
             assert set(profile.keys()) == {'ns', 'node'}
-            assert {child.tag for child in profile} == {'topics', 'services'}
+            assert {child.tag for child in profile} <= {'topics', 'services'}
             for group in profile:
                 assert len(group.attrib) == 1
                 assert {child.tag for child in group} == {group.tag.removesuffix('s')}

@@ -34,9 +34,7 @@ def view(domain, tmp_path):
         def view(*arguments, **options):
             folder = tmp_path / f'view_{next(count)}'
             folder.mkdir()
-            started = View(folder, *arguments, **options)
-            stack.callback(started.close)
-            return started
+            return stack.enter_context(View(folder, *arguments, **options))
 
         yield view
 

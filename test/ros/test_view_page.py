@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -12,7 +11,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
-from helpers.ros_peer import GENEROUS_S
+from helpers.process import GENEROUS_S
 from helpers.ros_peer import image
 from helpers.ros_peer import LATCHED
 from helpers.viewer import View
@@ -110,7 +109,7 @@ def encoder(peer):
 
 @pytest.fixture
 def view(domain, tmp_path):
-    with contextlib.closing(View(tmp_path)) as view:
+    with View(tmp_path) as view:
         yield view
 
 
@@ -288,6 +287,6 @@ def test_page_outlives_the_view(encoder, page, view, tmp_path):
     view.stop(signal.SIGTERM)
     until(encoder, lambda: 'the view has ended; trying again' in said(page), 'its end')
 
-    with contextlib.closing(View(tmp_path, port=port)):
+    with View(tmp_path, port=port):
         until(encoder, lambda: encoder.subscribers() == [1, 1], 'subscribers again')
         assert page.inner_text('#connection') == 'live'

@@ -23,8 +23,7 @@ from rclpy.clock import ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import ShutdownException
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile
-from rclpy.qos import ReliabilityPolicy
+from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage
@@ -33,6 +32,7 @@ from theia_msgs.msg import EncoderInfo
 from theia_msgs.msg import FeatureTensor
 from theia_msgs.msg import Latency
 
+from theia_ros import transport
 from theia_ros.conversions import stamp_ns
 from theia_ros.errors import FrameError
 from theia_ros.latest import Latest
@@ -59,7 +59,7 @@ _RATE_WINDOW_S = 2.0
 _NO_AGE_MS = 3_600_000
 """Stamps that are further from now are not of this clock."""
 # Best effort matches every publisher, and whoever shows pictures wants the newest.
-_PROFILE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+_PROFILE = qos.stream('best_effort', 1)
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ class Robot:
             context=self._context,
             enable_rosout=False,
             start_parameter_services=False,
+            # Nor this service, whose name no policy of SROS2 could name.
+            parameter_overrides=[Parameter('start_type_description_service', value=False)],
         )
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -261,19 +263,12 @@ def _place(node: str, heard: Heard, info: EncoderInfo, there: Mapping[str, Seque
 
 def _choose_transport() -> None:
     """Take the transport that the launch files choose, unless one is chosen."""
-    variables = (
-        'FASTDDS_BUILTIN_TRANSPORTS',
-        'FASTDDS_DEFAULT_PROFILES_FILE',
-        'FASTRTPS_DEFAULT_PROFILES_FILE',  # what Humble knows
-    )
-    if any(os.environ.get(name) for name in variables):
+    if transport.is_chosen(os.environ):
         return
-    try:
-        profile = Path(get_package_share_directory('theia_ros'), 'config', 'fastdds.xml')
-    except PackageNotFoundError:
-        return
-    humble = os.environ.get('ROS_DISTRO') == 'humble'
-    os.environ[variables[2 if humble else 1]] = str(profile)
+    with contextlib.suppress(PackageNotFoundError):
+        share = get_package_share_directory('theia_ros')
+        profile = str(Path(share, 'config', 'fastdds.xml'))
+        os.environ[transport.profile_variable(os.environ)] = profile
 
 
 def _rate_hz(arrivals: Sequence[float]) -> float | None:
