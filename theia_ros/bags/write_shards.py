@@ -16,13 +16,14 @@ from theia_ros.bags.journal import written
 from theia_ros.bags.messages import features_from_bytes
 from theia_ros.conversions import stamp_ns
 from theia_ros.conversions import tokens_from_message
+from theia_ros.npz import write_npz
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def _npz(path: Path, arrays: Arrays, meta: str) -> None:
     with path.open('wb') as file:
-        np.savez(file, meta=np.array(meta), **arrays)  # type: ignore[arg-type]
+        write_npz(file, {'meta': np.array(meta), **arrays})
 
 
 def _safetensors(path: Path, arrays: Arrays, meta: str) -> None:

@@ -7,12 +7,12 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from typing import TypeVar
 
+from theia_ros.commands.files import whole_file
 from theia_ros.errors import ParameterError
 from theia_ros.params import choices
 from theia_ros.params import EncoderParams
@@ -103,7 +103,9 @@ def run(args: argparse.Namespace) -> int:
 
     print(report.text(document))
     if args.json:
-        _write(args.json, json.dumps(_plain(document), indent=1, allow_nan=False) + '\n')
+        text = json.dumps(_plain(document), indent=1, allow_nan=False) + '\n'
+        with whole_file(args.json) as file:
+            file.write(text.encode())
         print(f'wrote {args.json}')
     if args.plot:
         plot.write(document, args.plot)
@@ -235,14 +237,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return 'max' if value == math.inf else None
     return value
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix='.bench-') as folder:
-            part = Path(folder, path.name)
-            part.write_text(text)
-            part.replace(path)
-    except OSError as exc:
-        raise ParameterError(f'{path} cannot be written: {exc.strerror}') from exc

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import TARGETS
+from theia_ros.commands.files import whole_file
 from theia_ros.commands.stages import Stages
 from theia_ros.errors import ParameterError
 from theia_ros.params import choices
@@ -82,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from theia_ros.datatypes import Frame
     from theia_ros.encoder import Encoder
     from theia_ros.images import read_rgb
+    from theia_ros.npz import write_npz
 
     params = EncoderParams(
         model=args.model,
@@ -110,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
                     arrays[name].append(encoded.features[name].tokens)
             progress.update(len(paths))
     stacked = {name: _stack(name, parts) for name, parts in arrays.items()}
-    _write(args.output, stacked)
+    with whole_file(args.output) as file:
+        write_npz(file, stacked)
     shapes = ', '.join(f'{name} {array.shape}' for name, array in stacked.items())
     print(f'{args.output}: {shapes}')
     return 0
@@ -130,27 +131,3 @@ def _stack(name: str, arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
             f'{name} has a different shape for different images, {shapes}; give images of one size'
         )
     return np.stack(arrays)
-
-
-def _write(path: Path, arrays: dict[str, NDArray[np.float32]]) -> None:
-    """Write the arrays beside their place and rename, so that no half file is ever there."""
-    import numpy as np
-
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.part', delete=False) as file:
-            temporary = Path(file.name)
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as exc:
-        raise ParameterError(f'{path} cannot be written: {exc.strerror}') from exc
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
