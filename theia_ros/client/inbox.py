@@ -196,6 +196,7 @@ class Inbox:
         counts.received += 1
         try:
             value = followed.read(msg)
+            array = np.asarray(value)
         except Exception as exc:  # whatever it is, it must not end the policy
             counts.malformed['reader'] += 1
             error = f'{type(exc).__name__}: {brief(str(exc))}'
@@ -203,7 +204,7 @@ class Inbox:
         if value is None:
             counts.skipped += 1
             return ''
-        array, newest = np.asarray(value), followed.track.newest
+        newest = followed.track.newest
         if newest and array.shape != newest.item.shape:
             counts.malformed['shape'] += 1
             shapes = f'{list(array.shape)}, and were {list(newest.item.shape)} before'

@@ -304,6 +304,14 @@ def test_an_error_of_a_reader_stays_on_one_line() -> None:
     assert line == 'joints is ignored where its reader fails: ValueError: one two'
 
 
+def test_a_reader_whose_value_is_no_array_costs_its_messages_and_nothing_else() -> None:
+    inbox = Inbox('front')
+    inbox.follow('joints', lambda msg: [[1.0], [1.0, 2.0]])
+    line = inbox.put_followed('joints', joints(100), 0)
+    assert line.startswith('joints is ignored where its reader fails: ValueError: ')
+    assert inbox.counts['joints'].malformed == {'reader': 1}
+
+
 def test_a_reader_may_skip_messages() -> None:
     inbox = Inbox('front')
     inbox.follow('joints', lambda msg: msg.position if len(msg.position) == 2 else None)
