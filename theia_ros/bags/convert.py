@@ -181,8 +181,9 @@ def _selection(request: Request, source: Source, cameras: Mapping[str, Camera]) 
     rates = checked.max_rate_hz
     if len(rates) == 1:
         rates *= len(cameras)
+    length_ns = source.end_ns + 1 - source.start_ns
     start_ns, end_ns = (
-        None if offset_s is None else source.start_ns + round(offset_s * 1e9)
+        None if offset_s is None else source.start_ns + round(min(offset_s * 1e9, length_ns))
         for offset_s in (request.start_s, request.end_s)
     )
     by_name = dict(zip(cameras, rates, strict=True))

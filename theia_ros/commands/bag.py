@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from pathlib import Path
@@ -195,7 +196,7 @@ def _check(args: argparse.Namespace, tensors: tuple[str, ...]) -> None:
         raise ParameterError(f'--every is {args.every}; use 1 or more')
     if args.batch is not None and args.batch < 1:
         raise ParameterError(f'--batch is {args.batch}; use 1 or more')
-    if not args.shard_mb > 0:
+    if not 0 < args.shard_mb < math.inf:
         raise ParameterError(f'--shard-mb is {args.shard_mb}; use more than 0')
     start, end = args.start or 0.0, args.end
     if not start >= 0 or (end is not None and not end > start):

@@ -304,6 +304,8 @@ def received(out: Path, topic: str = FRONT) -> list[float]:
         (['--every', 2, '--max-rate-hz', 3], [0.0, 0.4, 0.8]),
         (['--start', 0.25, '--end', 0.6], [0.3, 0.4, 0.5]),
         (['--start', 0.7], [0.7, 0.8, 0.9]),
+        (['--start', 0.7, '--end', 'inf'], [0.7, 0.8, 0.9]),
+        (['--start', 0.8, '--end', 1e12], [0.8, 0.9]),
         (['--end', 0.1], [0.0]),
     ],
 )
@@ -519,7 +521,9 @@ def test_mistakes_are_one_line(
         (['--start', 3, '--end', 2], '--start 3 and --end 2.0 leave nothing between them'),
         (['--start', 'nan'], '--start nan'),
         (['--start', 100], 'has no pictures of front, wrist in the time asked for'),
+        (['--start', 'inf'], 'has no pictures of front, wrist in the time asked for'),
         (['--shard-mb', 0], '--shard-mb is 0.0; use more than 0'),
+        (['--shard-mb', 'inf'], '--shard-mb is inf; use more than 0'),
         (['--node-name', 'theia'], '--node-name is theia; use one such as /theia'),
         (['--node-name', '/'], '--node-name is /; use one such as /theia'),
         (['--node-name', '/a b'], '--node-name is /a b; use one such as /theia'),
