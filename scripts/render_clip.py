@@ -17,10 +17,10 @@ import json
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
 from contextlib import contextmanager
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -96,11 +96,11 @@ def _render(args: argparse.Namespace, steps_per_frame: int) -> None:
     )
     started_s = time.monotonic()
     scene = TableScene(args.seed, (args.height, args.width), args.vary, not args.fast)
-    with closing(scene), _Video(video_file, args) as video:
+    with closing(scene), _video(video_file, args) as add:
         commands = pick_and_place(scene)
         for i in range(frames):
             picture = scene.render(args.camera)
-            video.add(picture.rgb)
+            add(picture.rgb)
             truth['joint_positions_rad'].append(np.float32(scene.joint_positions_rad))
             truth['tool_position_m'].append(np.float32(scene.tool_position_m))
             truth['opening_m'].append(np.float32(scene.opening_m))
@@ -190,31 +190,21 @@ def _complete(file: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-class _Video:
-    """An H.264 file in the making."""
+@contextmanager
+def _video(file: Path, args: argparse.Namespace) -> Iterator[Callable[[np.ndarray], None]]:
+    """Give what appends a frame (H, W, 3) to an H.264 file."""
+    options = {'movflags': '+faststart'}
+    with _complete(file) as part, av.open(str(part), 'w', 'mp4', options=options) as container:
+        stream = container.add_stream('libx264', rate=args.fps)
+        stream.width, stream.height = args.width, args.height
+        stream.pix_fmt = 'yuv420p'  # the only layout that every player decodes
+        stream.options = {'crf': str(args.crf), 'preset': 'slower', 'g': '50'}
 
-    def __init__(self, file: Path, args: argparse.Namespace) -> None:
-        self._exit = ExitStack()
-        part = self._exit.enter_context(_complete(file))
-        self._container = self._exit.enter_context(
-            av.open(str(part), 'w', format='mp4', options={'movflags': '+faststart'})
-        )
-        self._stream = self._container.add_stream('libx264', rate=args.fps)
-        self._stream.width, self._stream.height = args.width, args.height
-        self._stream.pix_fmt = 'yuv420p'  # the only layout that every player decodes
-        self._stream.options = {'crf': str(args.crf), 'preset': 'slower', 'g': '50'}
+        def add(rgb: np.ndarray) -> None:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format='rgb24')))
 
-    def add(self, rgb: np.ndarray) -> None:
-        """Append one frame."""
-        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(rgb, format='rgb24')))
-
-    def __enter__(self) -> _Video:
-        return self
-
-    def __exit__(self, *failure: Any) -> None:
-        if failure[0] is None:
-            self._container.mux(self._stream.encode(None))
-        self._exit.__exit__(*failure)
+        yield add
+        container.mux(stream.encode(None))
 
 
 def _progress(done: int, total: int, started_s: float) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,13 +108,42 @@ def _panda_files() -> tuple[Path, Path]:
     return files
 
 
+Rgba = list[float]
+Colour = Callable[[tuple[float, float, float], float], Rgba]
+"""Makes a colour of red, green and blue, and of how far it may be from them in a varied scene."""
+
+
 def scene_spec(
     rng: np.random.Generator,
     vary: bool,
     image_hw: tuple[int, int],
     things: tuple[Thing, ...] = THINGS,
 ) -> mujoco.MjSpec:
-    """Return the scene's model, not yet compiled."""
+    """Return the scene's model, not yet compiled.
+
+    What is drawn from `rng` is drawn in this order, so that a seed stays the same scene.
+    """
+
+    def colour(rgb: tuple[float, float, float], spread: float) -> Rgba:
+        shift = rng.uniform(-spread, spread, 3) if vary else np.zeros(3)
+        return [*np.clip(rgb + shift, 0.02, 1.0), 1.0]
+
+    spec = _arm(image_hw)
+    _add_room(spec, colour)
+    _add_table(spec, rng, colour)
+    _add_tray(spec, colour)
+    names = list(COLOURS)
+    for thing in things:
+        rgb = COLOURS[rng.choice(names) if vary else thing.colour]
+        _add_thing(spec, thing, colour(rgb, 0.08))
+    jitter = rng.uniform(-1, 1, (3, 3)) if vary else np.zeros((3, 3))
+    _add_lights(spec, jitter[0])
+    _add_cameras(spec, jitter[1], jitter[2])
+    return spec
+
+
+def _arm(image_hw: tuple[int, int]) -> mujoco.MjSpec:
+    """Return the arm with its hand, and the settings of simulator and renderer."""
     arm_file, hand_file = _panda_files()
     arm, hand = mujoco.MjSpec.from_file(str(arm_file)), mujoco.MjSpec.from_file(str(hand_file))
     spec = mujoco.MjSpec()
@@ -131,78 +161,84 @@ def scene_spec(
     spec.stat.extent, spec.stat.center = 2.0, [0.4, 0.0, 0.1]
     vis.map.znear, vis.map.zfar = 0.01, 8.0  # times the extent
     arm.body('right_hand').add_frame().attach_body(hand.body('right_gripper'), 'hand/', '')
+    spec.worldbody.add_frame().attach_body(arm.body('base'), 'panda/', '')
+    return spec
+
+
+def _add_geom(
+    body: mujoco.MjsBody,
+    shape: str,
+    size: tuple[float, ...],
+    pos: tuple[float, ...],
+    rgba: Rgba,
+    mass_kg: float = 0.0,
+) -> None:
+    kind = getattr(mujoco.mjtGeom, f'mjGEOM_{shape.upper()}')
+    body.add_geom(
+        type=kind,
+        size=[*size, 0, 0][:3],
+        pos=pos,
+        rgba=rgba,
+        group=1,
+        mass=mass_kg,
+        condim=6,
+        friction=[1.2, 0.02, 0.001],
+    )
+
+
+def _add_room(spec: mujoco.MjSpec, colour: Colour) -> None:
+    """Add floor and walls, so that every pixel has a depth."""
     world = spec.worldbody
-    world.add_frame().attach_body(arm.body('base'), 'panda/', '')
-
-    def colour(rgb: tuple[float, float, float], spread: float) -> list[float]:
-        shift = rng.uniform(-spread, spread, 3) if vary else np.zeros(3)
-        return [*np.clip(rgb + shift, 0.02, 1.0), 1.0]
-
-    def add(
-        body: mujoco.MjsBody,
-        shape: str,
-        size: tuple[float, ...],
-        pos: tuple[float, ...],
-        rgba: list[float],
-        mass_kg: float = 0.0,
-    ) -> None:
-        kind = getattr(mujoco.mjtGeom, f'mjGEOM_{shape.upper()}')
-        body.add_geom(
-            type=kind,
-            size=[*size, 0, 0][:3],
-            pos=pos,
-            rgba=rgba,
-            group=1,
-            mass=mass_kg,
-            condim=6,
-            friction=[1.2, 0.02, 0.001],
-        )
-
-    # A room, so that every pixel has a depth.
     wall, floor = colour((0.92, 0.91, 0.88), 0.2), colour((0.40, 0.38, 0.37), 0.2)
-    add(world, 'box', (3.0, 3.0, 0.02), (0.4, 0, -0.77), floor)
+    _add_geom(world, 'box', (3.0, 3.0, 0.02), (0.4, 0, -0.77), floor)
     for x, y in ((-1.0, 0), (1, 0), (0, -1), (0, 1)):
         at = (0.4 + 1.9 * x if x < 0 else 0.4 + 3.0 * x, 2.2 * y, 0.6)
-        add(world, 'box', (0.02 if x else 3.0, 0.02 if y else 3.0, 1.4), at, wall)
-    table = world.add_body(name='table')
+        _add_geom(world, 'box', (0.02 if x else 3.0, 0.02 if y else 3.0, 1.4), at, wall)
+
+
+def _add_table(spec: mujoco.MjSpec, rng: np.random.Generator, colour: Colour) -> None:
+    table = spec.worldbody.add_body(name='table')
     wood = spec.add_texture(
         name='wood', type=mujoco.mjtTexture.mjTEXTURE_2D, nchannel=3, width=512, height=512
     )
     wood.data = _wood(rng, colour((0.78, 0.62, 0.46), 0.2)[:3], 512).tobytes()
-    spec.add_material(name='wood', specular=0.15).textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = (
-        'wood'
-    )
-    add(table, 'box', (0.62, 0.72, 0.02), (0.36, 0, -0.02), [1, 1, 1, 1])
+    material = spec.add_material(name='wood', specular=0.15)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = 'wood'
+    _add_geom(table, 'box', (0.62, 0.72, 0.02), (0.36, 0, -0.02), [1, 1, 1, 1])
     table.geoms[0].material = 'wood'
     for x in (-0.2, 0.92):
         for y in (-0.66, 0.66):
-            add(table, 'box', (0.03, 0.03, 0.355), (x, y, -0.395), colour((0.3, 0.3, 0.32), 0.1))
-    tray = world.add_body(name='tray', pos=[*TRAY_CENTRE_M, 0])
+            leg = colour((0.3, 0.3, 0.32), 0.1)
+            _add_geom(table, 'box', (0.03, 0.03, 0.355), (x, y, -0.395), leg)
+
+
+def _add_tray(spec: mujoco.MjSpec, colour: Colour) -> None:
+    tray = spec.worldbody.add_body(name='tray', pos=[*TRAY_CENTRE_M, 0])
     grey, (half_x, half_y) = colour((0.30, 0.34, 0.40), 0.2), TRAY_HALF_M
-    add(tray, 'box', (half_x, half_y, 0.004), (0, 0, 0.004), grey)
+    _add_geom(tray, 'box', (half_x, half_y, 0.004), (0, 0, 0.004), grey)
     for side in (-1, 1):
-        add(tray, 'box', (half_x, 0.005, 0.018), (0, side * half_y, 0.018), grey)
-        add(tray, 'box', (0.005, half_y, 0.018), (side * half_x, 0, 0.018), grey)
+        _add_geom(tray, 'box', (half_x, 0.005, 0.018), (0, side * half_y, 0.018), grey)
+        _add_geom(tray, 'box', (0.005, half_y, 0.018), (side * half_x, 0, 0.018), grey)
 
-    names = list(COLOURS)
-    for thing in things:
-        body = world.add_body(name=thing.name)
-        body.add_freejoint(name=thing.name)
-        rgb = COLOURS[rng.choice(names) if vary else thing.colour]
-        rgba = colour(rgb, 0.08)
-        for shape, size, height_m in thing.geoms:
-            add(body, shape, size, (0, 0, height_m), rgba, 0.1 / len(thing.geoms))
 
-    jitter = rng.uniform(-1, 1, (3, 3)) if vary else np.zeros((3, 3))
-    world.add_light(
-        pos=np.array([1.0, -0.9, 2.1]) + 0.5 * jitter[0],
+def _add_thing(spec: mujoco.MjSpec, thing: Thing, rgba: Rgba) -> None:
+    body = spec.worldbody.add_body(name=thing.name)
+    body.add_freejoint(name=thing.name)
+    for shape, size, height_m in thing.geoms:
+        _add_geom(body, shape, size, (0, 0, height_m), rgba, 0.1 / len(thing.geoms))
+
+
+def _add_lights(spec: mujoco.MjSpec, jitter: NDArray[np.float64]) -> None:
+    """Add a lamp that casts shadows, moved by up to half a metre, and one that brightens them."""
+    spec.worldbody.add_light(
+        pos=np.array([1.0, -0.9, 2.1]) + 0.5 * jitter,
         dir=[-0.35, 0.42, -0.9],
         diffuse=[0.56, 0.54, 0.51],
         specular=[0.2, 0.2, 0.2],
         castshadow=True,
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
     )
-    world.add_light(
+    spec.worldbody.add_light(
         pos=[0.6, 1.2, 1.8],
         dir=[-0.2, -0.8, -0.8],
         diffuse=[0.15, 0.16, 0.18],
@@ -210,24 +246,26 @@ def scene_spec(
         castshadow=False,
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
     )
-    for name, eye, aim, shift in (
-        ('front', (1.45, -0.80, 0.90), (0.32, 0.02, 0.24), jitter[1]),
-        ('side', (0.50, -1.55, 0.66), (0.34, 0.0, 0.27), jitter[2]),
+
+
+def _add_cameras(
+    spec: mujoco.MjSpec, front_jitter: NDArray[np.float64], side_jitter: NDArray[np.float64]
+) -> None:
+    """Add the cameras of `CAMERAS`; the fixed ones are moved by up to 12 cm."""
+    for name, eye, aim, jitter in (
+        ('front', (1.45, -0.80, 0.90), (0.32, 0.02, 0.24), front_jitter),
+        ('side', (0.50, -1.55, 0.66), (0.34, 0.0, 0.27), side_jitter),
     ):
-        world.add_camera(
-            name=name,
-            fovy=42,
-            pos=np.array(eye) + 0.12 * shift,
-            quat=_look_at(np.array(eye) + 0.12 * shift, np.array(aim)),
-        )
+        pos = np.array(eye) + 0.12 * jitter
+        spec.worldbody.add_camera(name=name, fovy=42, pos=pos, quat=_look_at(pos, np.array(aim)))
     # At the hand's side, so that it sees the fingertips and what is between them.
+    pos = np.array([0, 0.08, 0.03])
     spec.body('panda/hand/right_gripper').add_camera(
         name='wrist',
         fovy=75,
-        pos=[0, 0.08, 0.03],
-        quat=_look_at(np.array([0, 0.08, 0.03]), np.array([0, 0.035, 0.15]), up=(0, 1, 0)),
+        pos=pos,
+        quat=_look_at(pos, np.array([0, 0.035, 0.15]), up=(0, 1, 0)),
     )
-    return spec
 
 
 def _wood(rng: np.random.Generator, rgb: list[float], side_px: int) -> NDArray[np.uint8]:
