@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theia_ros.bench.contenders import Contender
-from theia_ros.bench.contenders import Runner
 from theia_ros.bench.contenders import Tokens
 from theia_ros.datatypes import Frame
 
@@ -99,12 +98,6 @@ def check(
         if said := verdict(measured, contender.precision):
             beyond.append(f'{tensor}, batch {len(frames)}: {said}')
     return beyond[0] if beyond else ''
-
-
-def warm_up(runner: Runner, frames: Sequence[Frame], outputs: Sequence[str], times: int) -> None:
-    """Let everything that is done only at first be done."""
-    for _ in range(times):
-        runner.run(frames, outputs)
 
 
 def _worst(before: dict[str, float] | None, now: dict[str, float]) -> dict[str, float]:

@@ -13,11 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from theia_ros.bench.contenders import Runner
-from theia_ros.bench.equality import warm_up
 from theia_ros.datatypes import Frame
 from theia_ros.timing import Spread
 
 _WARM_UPS = 3
+"""Turns of each before the clock starts: what is done only at first is done."""
 _LEAST_ROUNDS = 3
 _PAUSE_S = 0.002
 """Before each turn: threads that wait for more work of the last one go to sleep."""
@@ -52,7 +52,8 @@ def time_case(
     """
     samples: dict[str, list[dict[str, float]]] = {runner.name: [] for runner in runners}
     for runner in runners:
-        warm_up(runner, frames, outputs, min(_WARM_UPS, rounds))
+        for _ in range(min(_WARM_UPS, rounds)):
+            runner.run(frames, outputs)
     gc.collect()
     end = time.perf_counter() + seconds
     with tqdm(total=seconds, desc=title, bar_format=_BAR, delay=2, leave=False) as progress:
