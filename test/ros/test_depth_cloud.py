@@ -7,6 +7,7 @@ import array
 import numpy as np
 import pytest
 from helpers.ros_peer import image
+from helpers.ros_peer import LATCHED
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import PointCloud2
@@ -25,8 +26,6 @@ def cloud(peer, start):
     """Start the node beside an encoder that the peer plays."""
 
     def cloud(**parameters):
-        from helpers.ros_peer import LATCHED
-
         node = start(parameters, command=CLOUD)
         told = peer.node.create_publisher(EncoderInfo, '/theia/info', LATCHED)
         told.publish(EncoderInfo(cameras=['front'], image_topics=['/front/image_raw']))
@@ -108,7 +107,7 @@ def test_without_a_calibration_that_fits_there_is_no_cloud(peer, cloud):
     assert clouds == []
 
 
-def test_distances_can_be_changed_to_senseful_ones_only(peer, cloud):
+def test_distances_can_be_changed_to_sensible_ones_only(peer, cloud):
     node = cloud()
 
     assert peer.set_parameter('far_m', 0.1, node, '/theia_cloud') == (

@@ -25,23 +25,25 @@ from theia_ros.nodes.process import run_node
 
 _LOOK_S = 0.5
 _FIELDS = ('x', 'y', 'z', 'intensity')
+_LIVE = {'near_m': 0.3, 'far_m': 3.0, 'columns': 160}
+"""Defaults of the parameters that may change while it runs."""
 
 
 class DepthCloud(Node):
     """Publish `~/<camera>/points` of each camera, while somebody listens.
 
-    Parameters: `encoder`, name of the encoder node, which tells its cameras; `near_m` and `far_m`,
-    live, the distances of the nearest and the farthest thing of a picture, which relative depth
-    does not tell; `columns`, most points in a row.
+    Parameters: `encoder`, name of the encoder node, which tells its cameras; and, live, `near_m`
+    and `far_m`, the distances of the nearest and the farthest thing of a picture, which relative
+    depth does not tell, and `columns`, most points in a row.
     """
 
     def __init__(self) -> None:
         super().__init__('theia_cloud')
         self._encoder = self.declare_parameter('encoder', 'theia').value
-        for name, default in (('near_m', 0.3), ('far_m', 3.0), ('columns', 160)):
+        for name, default in _LIVE.items():
             self.declare_parameter(name, default)
         self.add_on_set_parameters_callback(self._check)
-        if reason := self._check(self.get_parameters(['near_m', 'far_m', 'columns'])).reason:
+        if reason := self._check([]).reason:
             raise ParameterError(reason)
         self._cameras: dict[str, _Camera] = {}
         self.create_subscription(EncoderInfo, f'{self._encoder}/info', self._on_info, qos.INFO)
@@ -57,11 +59,11 @@ class DepthCloud(Node):
             camera.look()
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
-        """Let only values pass that give a cloud."""
-        names = ('near_m', 'far_m', 'columns')
-        values = {name: self.get_parameter(name).value for name in names}
-        values |= {p.name: p.value for p in parameters if p.name in names}
-        near_m, far_m, columns = values.values()
+        """Tell whether there is a cloud with these values and those of all other parameters."""
+        changed = {p.name: p.value for p in parameters}
+        near_m, far_m, columns = (
+            changed.get(name, self.get_parameter(name).value) for name in _LIVE
+        )
         if 0 < near_m < far_m < math.inf and columns > 0:
             return SetParametersResult(successful=True)
         reason = (
@@ -71,12 +73,15 @@ class DepthCloud(Node):
         return SetParametersResult(successful=False, reason=reason)
 
     def cloud(self, depth: Image, info: CameraInfo) -> PointCloud2:
-        """Return the cloud of a depth map."""
-        near_m, far_m = (self.get_parameter(name).value for name in ('near_m', 'far_m'))
+        """Return the cloud of a depth map.
+
+        Args:
+            depth: (H, W) 32FC1, 0 far to 1 near.
+            info: Calibration of the same size.
+        """
+        near_m, far_m, columns = (self.get_parameter(name).value for name in _LIVE)
         values = np.frombuffer(depth.data, '<f4').reshape(depth.height, depth.width)
-        intrinsics = np.reshape(info.k, (3, 3))
-        columns = self.get_parameter('columns').value
-        points = points_of(values, intrinsics, near_m, far_m, columns)
+        points = points_of(values, np.reshape(info.k, (3, 3)), near_m, far_m, columns)
         height, width = points.shape[:2]
         return PointCloud2(
             header=depth.header,
