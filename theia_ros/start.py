@@ -1,4 +1,4 @@
-"""Doors of the nodes, which mind signals while libraries are still being loaded."""
+"""Entry points of the nodes, which obey signals while libraries are still being loaded."""
 
 from __future__ import annotations
 

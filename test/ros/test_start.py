@@ -7,11 +7,12 @@ import sys
 import time
 
 import pytest
-from helpers import ros_peer
+from helpers.process import GENEROUS_S
+from helpers.process import ROOT
 
 pytestmark = pytest.mark.needs_ros
 
-# What both nodes import first of all.
+# What all nodes import first of all.
 SLOW_RCLPY = """\
 import pathlib, time
 pathlib.Path(__file__).with_name('reached').touch()
@@ -19,13 +20,13 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize('door', ['encoder_node', 'demo_camera'])
+@pytest.mark.parametrize('door', ['encoder_node', 'depth_cloud', 'demo_camera'])
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signal_while_libraries_are_loaded_is_a_quiet_end(tmp_path, door, number):
     (tmp_path / 'rclpy').mkdir()
     (tmp_path / 'rclpy' / '__init__.py').write_text(SLOW_RCLPY)
     code = f'import sys; from theia_ros.start import {door}; sys.exit({door}())'
-    path = os.pathsep.join([str(tmp_path), str(ros_peer.ROOT), os.environ.get('PYTHONPATH', '')])
+    path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get('PYTHONPATH', '')])
     process = subprocess.Popen(
         [sys.executable, '-c', code],
         env={**os.environ, 'PYTHONPATH': path},
@@ -33,11 +34,11 @@ def test_signal_while_libraries_are_loaded_is_a_quiet_end(tmp_path, door, number
         stderr=subprocess.STDOUT,
         text=True,
     )
-    end = time.monotonic() + ros_peer.GENEROUS_S
+    end = time.monotonic() + GENEROUS_S
     while not (tmp_path / 'rclpy' / 'reached').exists():
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < end
         time.sleep(0.02)
     process.send_signal(number)
-    said, _ = process.communicate(timeout=ros_peer.GENEROUS_S)
+    said, _ = process.communicate(timeout=GENEROUS_S)
     assert (process.returncode, said) == (0, '')
