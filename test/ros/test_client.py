@@ -13,8 +13,9 @@ import pytest
 import rclpy
 from builtin_interfaces.msg import Time
 from helpers import synthetic
+from helpers.process import GENEROUS_S
 from helpers.ros_peer import FAKE
-from helpers.ros_peer import GENEROUS_S
+from helpers.ros_peer import filming
 from helpers.ros_peer import image
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.executors import SingleThreadedExecutor
@@ -51,25 +52,6 @@ def client(domain):
     """Make subscribers with nodes of their own, which end with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda *args, **options: stack.enter_context(FeatureSubscriber(*args, **options))
-
-
-@contextlib.contextmanager
-def filming(peer, encoder, topic=TOPIC, level=128):
-    """A camera that goes on and on, with stamps of the time."""
-    publisher = peer.publisher(Image, topic, encoder)
-    stop = threading.Event()
-
-    def film():
-        while not stop.wait(0.03):
-            publisher.publish(image(*divmod(time.time_ns(), 1_000_000_000), level=level))
-
-    thread = threading.Thread(target=film)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def error_of(features: FeatureSubscriber) -> FeatureError | None:
@@ -131,7 +113,7 @@ def header(stamp_ns: int) -> Header:
 def test_with_a_node_of_its_own(peer, start, client) -> None:
     encoder = start()
     features = client('camera', max_age_s=PATIENT_S)
-    with filming(peer, encoder, level=51):
+    with filming(peer, encoder, TOPIC, 51):
         found = features.wait(GENEROUS_S)
         np.testing.assert_allclose(found['camera'].tokens, np.full((196, 192), 0.2), rtol=1e-5)
         assert found['camera'].as_map().shape == (192, 14, 14)
@@ -147,7 +129,7 @@ def test_in_a_node_of_the_user_s(peer, start) -> None:
     encoder = start()
     with FeatureSubscriber('camera', node=peer.node, max_age_s=PATIENT_S) as features:
         assert features.node is peer.node
-        with filming(peer, encoder):
+        with filming(peer, encoder, TOPIC):
             peer.until(lambda: error_of(features) is None, 'features', encoder)
             # The test's own thread is the one that spins.
             with pytest.raises(ParameterError, match=r'on the thread that spins the node peer'):
@@ -191,7 +173,7 @@ def test_a_callback_may_wait_while_another_thread_spins(peer, start) -> None:
                     found.append(features.wait(2.0))
 
             timer = node.create_timer(0.01, act)
-            with filming(peer, encoder):
+            with filming(peer, encoder, TOPIC):
                 end = time.monotonic() + GENEROUS_S
                 while len(found) < 3 and time.monotonic() < end:
                     executor.spin_once(timeout_sec=0.1)
@@ -263,7 +245,7 @@ def test_two_cameras_at_one_instant(peer, start, client) -> None:
     topics = {'cameras': ['front', 'wrist'], 'image_topics': ['/front', '/wrist']}
     encoder = start({**STARTED, **topics})
     features = client(['front', 'wrist'], max_age_s=PATIENT_S)
-    with filming(peer, encoder, '/front', level=51), filming(peer, encoder, '/wrist', level=204):
+    with filming(peer, encoder, '/front', 51), filming(peer, encoder, '/wrist', 204):
         for _ in range(3):
             found = features.wait(GENEROUS_S)
             assert found['front'].tokens[0, 0] == pytest.approx(0.2, rel=1e-5)
@@ -354,7 +336,7 @@ def test_nobody_publishes(client) -> None:
 def test_no_newer_features_within_the_time(peer, start, client) -> None:
     encoder = start()
     features = client('camera', max_age_s=GENEROUS_S)
-    with filming(peer, encoder):
+    with filming(peer, encoder, TOPIC):
         features.wait(GENEROUS_S)
     peer.spin(0.5)  # what is on its way
     features.newest()
@@ -366,7 +348,7 @@ def test_quality_that_does_not_match_and_one_that_does(peer, start, client, capf
     encoder = start({**STARTED, 'output_reliability': 'best_effort'})
     deaf = client('camera', max_age_s=PATIENT_S)
     hears = client('camera', reliability='best_effort', max_age_s=PATIENT_S)
-    with filming(peer, encoder):
+    with filming(peer, encoder, TOPIC):
         hears.wait(GENEROUS_S)
         error = eventually_error(deaf, StaleError, 'is published')
         assert 'does its QoS match' in str(error)
@@ -386,7 +368,7 @@ def test_reliability_is_one_of_two(domain) -> None:
 def test_killed_encoder_that_is_started_again(peer, start, client, capfd) -> None:
     encoder = start()
     recorder = client('camera', max_age_s=PATIENT_S)
-    with filming(peer, encoder):
+    with filming(peer, encoder, TOPIC):
         recorder.wait(GENEROUS_S)
         trained_with = eventually(
             lambda: recorder.origin.backend and recorder.origin, 'the origin'
@@ -428,7 +410,7 @@ def test_another_backend_or_precision_is_refused_by_name(peer, start, client, tm
     torch = {'model': model, 'backend': 'torch', 'precision': 'fp32', 'autostart': True}
     encoder = start(torch)
     recorder = client('camera', max_age_s=PATIENT_S)
-    with filming(peer, encoder):
+    with filming(peer, encoder, TOPIC):
         recorder.wait(GENEROUS_S)
         trained_with = eventually(
             lambda: recorder.origin.backend and recorder.origin, 'the origin'
@@ -448,7 +430,7 @@ def test_another_backend_or_precision_is_refused_by_name(peer, start, client, tm
 def test_without_a_training_a_new_provenance_begins_anew(peer, start, client, capfd) -> None:
     encoder = start()
     features = client('camera', max_age_s=PATIENT_S)
-    with filming(peer, encoder):
+    with filming(peer, encoder, TOPIC):
         assert features.wait(GENEROUS_S)['camera'].shape == (196, 192)
         encoder.stop()
         start({**STARTED, 'reduction': 'mean'})

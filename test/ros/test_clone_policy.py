@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers.ros_peer import FAKE
-from helpers.ros_peer import image
-from sensor_msgs.msg import Image
+from helpers.ros_peer import filming
 
 from clone import heads
 from theia_ros.datatypes import Frame
@@ -46,25 +42,6 @@ def head(tmp_path):
     return head, path, origin
 
 
-@contextlib.contextmanager
-def filming(peer, encoder):
-    """A camera that sees grey, on and on."""
-    publisher = peer.publisher(Image, TOPIC, encoder)
-    stop = threading.Event()
-
-    def film():
-        while not stop.wait(0.03):
-            publisher.publish(image(*divmod(time.time_ns(), 1_000_000_000), level=LEVEL))
-
-    thread = threading.Thread(target=film)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
 def serve(path: Path) -> subprocess.CompletedProcess[str]:
     """Run the code of the document."""
     text = (ROOT / 'docs' / 'policy-learning.md').read_text()
@@ -76,7 +53,7 @@ def serve(path: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_code_of_the_document_acts_on_live_features(peer, start, head) -> None:
     policy, path, _ = head
-    with filming(peer, start(STARTED)):
+    with filming(peer, start(STARTED), TOPIC, LEVEL):
         done = serve(path)
     with Encoder(EncoderParams(**FAKE)) as encoder:
         picture = Frame(np.full((48, 64, 3), LEVEL, np.uint8))
@@ -89,7 +66,7 @@ def test_a_head_of_other_features_does_not_act(peer, start, head) -> None:
     policy, path, origin = head
     other = dataclasses.replace(origin, digest='0' * 64, precision='bf16')
     heads.save(path, 'features', policy, other)
-    with filming(peer, start(STARTED)):
+    with filming(peer, start(STARTED), TOPIC, LEVEL):
         done = serve(path)
     assert done.returncode == 1
     assert 'precision is fp32, trained with bf16' in done.stderr.splitlines()[-1]

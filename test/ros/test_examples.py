@@ -7,7 +7,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from geometry_msgs.msg import Twist
 from helpers import policies
 from helpers.ros_peer import FAKE
 from helpers.ros_peer import image
+from helpers.ros_peer import repeating
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState
 
@@ -45,22 +45,15 @@ def filming(peer, encoder, rgb, elbow=0.0, topic=TOPIC):
     camera = peer.publisher(Image, topic, encoder)
     states = peer.publisher(JointState, '/joint_states')
     data = array.array('B', rgb.tobytes())
-    stop = threading.Event()
 
     def film():
-        while not stop.wait(0.03):
-            sec, nanosec = divmod(time.time_ns(), 1_000_000_000)
-            msg = image(sec, nanosec, size_hw=rgb.shape[:2], data=data)
-            states.publish(JointState(header=msg.header, name=['elbow'], position=[elbow]))
-            camera.publish(msg)
+        sec, nanosec = divmod(time.time_ns(), 1_000_000_000)
+        msg = image(sec, nanosec, size_hw=rgb.shape[:2], data=data)
+        states.publish(JointState(header=msg.header, name=['elbow'], position=[elbow]))
+        camera.publish(msg)
 
-    thread = threading.Thread(target=film)
-    thread.start()
-    try:
+    with repeating(film):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def example(start, name, parameters=None, *ros_args):

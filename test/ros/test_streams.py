@@ -13,6 +13,8 @@ from theia_msgs.msg import FeatureTensor
 from theia_msgs.msg import FeatureTensorArray
 from theia_msgs.msg import Latency
 
+from theia_ros.soak import figures
+
 pytestmark = pytest.mark.needs_ros
 
 SURE = {**FAKE, 'autostart': True, 'image_reliability': 'reliable', 'image_depth': 100}
@@ -25,11 +27,6 @@ def subscribed(peer, node, topic):
     """Wait until the encoder publishes on a topic and has noticed a subscriber of it."""
     peer.wait_for_publisher(topic, node)
     peer.spin(0.5)
-
-
-def balance(counters):
-    ends = ('encoded', 'dropped', 'limited', 'stale', 'unwanted', 'bad', 'failed')
-    return counters.get('received', 0) - sum(counters.get(end, 0) for end in ends)
 
 
 def test_pictures_of_one_instant_come_together(peer, start):
@@ -74,7 +71,7 @@ def test_no_more_pictures_than_asked_for(peer, start):
         peer.spin(0.05)
     took_s = time.monotonic() - began
     peer.until(lambda: peer.counters('a').get('received') == 40, 'counters', node)
-    peer.until(lambda: balance(peer.counters('a')) == 0, 'balanced counters', node)
+    peer.until(lambda: figures.in_flight(peer.counters('a')) == 0, 'balanced counters', node)
 
     # At most one at once and then one in 200 ms, however slow this computer is.
     assert 1 < len(limited) <= 1 + took_s * 5 + 1
