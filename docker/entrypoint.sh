@@ -5,6 +5,6 @@ set -e
 source "/opt/ros/$ROS_DISTRO/setup.bash"
 # shellcheck disable=SC1091
 source /ws/install/setup.bash
-# Else glibc gives the memory of each image back to the kernel, and fetching it again is dear.
+# Else glibc gives the memory of each image back to the kernel, and fetching it again is slow.
 export MALLOC_MMAP_THRESHOLD_=536870912 MALLOC_TRIM_THRESHOLD_=536870912
 exec "$@"
