@@ -13,9 +13,9 @@ from pathlib import Path
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
+from theia_ros import transport
 from theia_ros.errors import EngineError
 
-_TRANSPORT = ('FASTDDS_BUILTIN_TRANSPORTS', 'FASTDDS_DEFAULT_PROFILES_FILE')
 _END_S = 10.0
 
 
@@ -69,13 +69,12 @@ def ros() -> Iterator[str]:
     Returns:
         The transport, for people.
     """
-    if not any(os.environ.get(name) for name in _TRANSPORT):
+    if not transport.is_chosen(os.environ):
         os.environ['FASTDDS_BUILTIN_TRANSPORTS'] = 'LARGE_DATA'
     # Ctrl-C is a KeyboardInterrupt here, as in every other command.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
-        yield ', '.join(
-            f'{name}={Path(os.environ[name]).name}' for name in _TRANSPORT if os.environ.get(name)
-        )
+        chosen = {name: os.environ[name] for name in transport.VARIABLES if os.environ.get(name)}
+        yield ', '.join(f'{name}={Path(value).name}' for name, value in chosen.items())
     finally:
         rclpy.try_shutdown()

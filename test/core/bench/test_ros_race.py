@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from theia_ros import transport
 from theia_ros.cli import main
 
 pytestmark = pytest.mark.needs_ros
+
+PROFILE = Path(__file__).parents[3] / 'config' / 'fastdds.xml'
 
 SPREAD = {'count', 'p50_ms', 'p95_ms', 'p99_ms', 'max_ms'}
 
@@ -42,3 +47,22 @@ def test_a_node_that_does_not_start_says_why(capsys) -> None:
     said = capsys.readouterr().err
     assert 'the process theia ended; it said: ' in said
     assert 'is not on this machine yet' in said
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'says'),
+    [
+        (None, '', 'FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA'),
+        ('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4', 'FASTDDS_BUILTIN_TRANSPORTS=UDPv4'),
+        (transport.HUMBLE_PROFILE, str(PROFILE), 'FASTRTPS_DEFAULT_PROFILES_FILE=fastdds.xml'),
+    ],
+)
+def test_a_transport_is_chosen_where_nobody_has(name, value, says, monkeypatch) -> None:
+    from theia_ros.bench.ros_process import ros
+
+    for variable in transport.VARIABLES:  # set, so that what is set now is undone
+        monkeypatch.setenv(variable, '')
+    if name:
+        monkeypatch.setenv(name, value)
+    with ros() as found:
+        assert found == says
