@@ -247,7 +247,10 @@ def test_mistakes_are_one_line(videos, photo, tmp_path, capsys) -> None:
         ([*data, *truth, *out, '--save-every', '0'], '--save-every is 0'),
         ([*data, *truth, *out, '--device', 'cuda:9'], "device 'cuda:9' is not there"),
         ([*data, *truth, *out, '--precision', 'fp16'], 'fp16 needs a GPU; use bf16 or fp32'),
-        (['--data', str(photo), *truth, *out], 'no video has one beside it: NAME_truth.npz'),
+        (
+            ['--data', str(photo), *truth, *out, '--held-out', '0'],
+            'no video has one beside it: NAME_truth.npz',
+        ),
         ([*data, *truth, '--output', str(file)], f'{file}/run.json cannot be written'),
         ([*data, '--teachers', 'clip=/nowhere', *out], '--teachers clip=/nowhere: no such folder'),
     ):
