@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -279,3 +280,20 @@ def find_model(name_or_folder: str) -> Path:
             f'{", ".join(MODELS)}'
         )
     return folder
+
+
+def check_tensors(model: str, wanted: Iterable[str], given: Iterable[str]) -> None:
+    """Refuse tensors that a model does not give.
+
+    Args:
+        model: Its name or folder, for the message.
+        wanted: Names of tensors.
+        given: Names of those that it gives.
+
+    Raises:
+        ParameterError: It does not give one.
+    """
+    known = tuple(given)
+    unknown = next((name for name in wanted if name not in known), None)
+    if unknown is not None:
+        raise ParameterError(f'{model} has no tensor {unknown!r}; it has {", ".join(known)}')

@@ -36,10 +36,10 @@ from theia_ros.bags.write_bag import check_topics
 from theia_ros.bags.write_bag import new_topics
 from theia_ros.bags.write_bag import write_bag
 from theia_ros.bags.write_shards import write_shards
+from theia_ros.catalog import check_tensors
 from theia_ros.encoder import Encoder
 from theia_ros.engine import Report
 from theia_ros.errors import BagError
-from theia_ros.errors import ParameterError
 from theia_ros.params import EncoderParams
 from theia_ros.params import NodeParams
 
@@ -130,10 +130,10 @@ def convert(
         with stages() as report:
             loaded = Encoder(request.params, report)
         with loaded as encoder:
-            check_tensors(encoder, request.tensors)
+            check_tensors(request.params.model, request.tensors, encoder.tensors)
             if request.expect:
                 check_expected(encoder.provenance.recipe, request.expect)
-            batch = request.batch or default_batch(encoder)
+            batch = request.batch or _default_batch(encoder)
             job = _job(request, source, encoder, batch)
             with Work(request.out, job, request.overwrite) as work:
                 with stages() as report:
@@ -149,24 +149,10 @@ def convert(
     return told
 
 
-def default_batch(encoder: Encoder) -> int:
+def _default_batch(encoder: Encoder) -> int:
     """Return 1, as a camera alone gets of the node, but on CUDA what the engine takes at once."""
     on_cuda = encoder.provenance.device.startswith('cuda')
     return encoder.max_batch if on_cuda else 1
-
-
-def check_tensors(encoder: Encoder, tensors: tuple[str, ...]) -> None:
-    """Refuse tensors that a model does not have.
-
-    Raises:
-        ParameterError: It does not have one.
-    """
-    unknown = next((name for name in tensors if name not in encoder.tensors), None)
-    if unknown:
-        raise ParameterError(
-            f'{encoder.params.model} has no tensor {unknown!r}; it has '
-            f'{", ".join(encoder.tensors)}'
-        )
 
 
 def _selection(request: Request, source: Source, cameras: Mapping[str, Camera]) -> Selection:

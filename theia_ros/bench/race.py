@@ -24,6 +24,7 @@ from theia_ros.bench.pictures import make_frames
 from theia_ros.bench.rounds import compare_with_single
 from theia_ros.bench.rounds import rows
 from theia_ros.bench.rounds import time_case
+from theia_ros.catalog import check_tensors
 from theia_ros.datatypes import Frame
 from theia_ros.encoder import Encoder
 from theia_ros.errors import EngineError
@@ -116,11 +117,7 @@ def _names(word: str, params: EncoderParams, baseline: Baseline) -> list[str]:
                 raise ParameterError(f'{params.model} gives no maps; leave maps out of --tensors')
             return [*encoder.tensors, *encoder.maps]
     names = word.split(',')
-    unknown = next((name for name in names if name not in baseline.tensors), None)
-    if unknown is not None:
-        raise ParameterError(
-            f'{params.model} has no tensor {unknown!r}; it has {", ".join(baseline.tensors)}'
-        )
+    check_tensors(params.model, names, baseline.tensors)
     return names
 
 

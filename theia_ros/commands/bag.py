@@ -11,6 +11,8 @@ from typing import Any
 
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import TARGETS
+from theia_ros.commands.arguments import parts_of
+from theia_ros.commands.arguments import tensors_of
 from theia_ros.commands.stages import Stages
 from theia_ros.errors import ParameterError
 from theia_ros.params import choices
@@ -141,8 +143,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode the pictures and write the result whole or not at all."""
-    tensors = _list(args.tensors) or ()
-    _check(args, tensors)
+    tensors = tensors_of(args.tensors)
+    _check(args)
     params = EncoderParams(
         model=args.model,
         backend=args.backend,
@@ -166,8 +168,8 @@ def run(args: argparse.Namespace) -> int:
         params=params,
         tensors=tensors,
         dtype=args.dtype,
-        topics=_list(args.topics),
-        cameras=_list(args.cameras),
+        topics=None if args.topics is None else parts_of(args.topics),
+        cameras=None if args.cameras is None else parts_of(args.cameras),
         start_s=args.start,
         end_s=args.end,
         every=args.every,
@@ -186,12 +188,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace, tensors: tuple[str, ...]) -> None:
+def _check(args: argparse.Namespace) -> None:
     """Refuse what can be seen to be wrong at once."""
-    if not tensors:
-        raise ParameterError(f'--tensors names none; use {BACKBONE} or a teacher')
-    if len(set(tensors)) < len(tensors):
-        raise ParameterError(f'--tensors names one twice: {args.tensors}')
     if args.every < 1:
         raise ParameterError(f'--every is {args.every}; use 1 or more')
     if args.batch is not None and args.batch < 1:
@@ -210,13 +208,9 @@ def _check(args: argparse.Namespace, tensors: tuple[str, ...]) -> None:
 
 def _rates(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(rate) for rate in _list(text) or ('0',))
+        return tuple(float(rate) for rate in parts_of(text) or ('0',))
     except ValueError as exc:
         raise ParameterError(f'--max-rate-hz is {text}; use a number, or one each') from exc
-
-
-def _list(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part for part in text.split(',') if part)
 
 
 def _default(name: str) -> Any:

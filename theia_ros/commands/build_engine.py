@@ -6,9 +6,10 @@ import argparse
 import time
 
 from theia_ros.catalog import BACKBONE
+from theia_ros.catalog import check_tensors
 from theia_ros.catalog import TARGETS
+from theia_ros.commands.arguments import tensors_of
 from theia_ros.commands.stages import Stages
-from theia_ros.errors import ParameterError
 from theia_ros.params import choices
 from theia_ros.params import EncoderParams
 
@@ -61,10 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
     choice = choose(params)
     known = Source(params.model).config.tensors
-    tensors = [name for name in args.tensors.split(',') if name] or list(known)
-    unknown = next((name for name in tensors if name not in known), None)
-    if unknown:
-        raise ParameterError(f'{args.model} has no tensor {unknown!r}; it has {", ".join(known)}')
+    tensors = tensors_of(args.tensors) if args.tensors else known
+    check_tensors(args.model, tensors, known)
     why = f' ({choice.why})' if choice.why else ''
     started = time.monotonic()
     with Stages(delay_s=0) as report:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from theia_ros.catalog import cache_folder
 from theia_ros.catalog import TARGETS
+from theia_ros.commands.arguments import parts_of
 from theia_ros.distil.config import DistilConfig
 from theia_ros.errors import ParameterError
 
@@ -94,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the model and tell how good it is."""
-    pairs = [part.partition('=') for part in args.teachers.split(',') if part]
+    pairs = [part.partition('=') for part in parts_of(args.teachers)]
     names = tuple(name for name, _, _ in pairs)
     settings = {
         f.name: getattr(args, f.name) for f in fields(DistilConfig) if f.name != 'teachers'
@@ -119,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     job = Job(
         learned=args.data,
         held_out=args.held_out_data,
-        reading=Reading(args.rate, tuple(topic for topic in args.topics.split(',') if topic)),
+        reading=Reading(args.rate, parts_of(args.topics)),
         folders={name: folder for name, _, folder in pairs if folder},
         cache=args.cache or cache_folder() / 'distil',
         output=args.output,

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from theia_ros.catalog import BACKBONE
+from theia_ros.catalog import check_tensors
 from theia_ros.catalog import TARGETS
+from theia_ros.commands.arguments import tensors_of
 from theia_ros.commands.files import whole_file
 from theia_ros.commands.stages import Stages
 from theia_ros.errors import ParameterError
@@ -65,9 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode the images and write the file whole or not at all."""
-    names = [name for name in args.tensors.split(',') if name]
-    if not names:
-        raise ParameterError(f'--tensors names none; use {BACKBONE} or a teacher')
+    names = tensors_of(args.tensors)
     if args.batch_size < 1:
         raise ParameterError(f'--batch-size is {args.batch_size}; use 1 or more')
     if not args.output.parent.is_dir():
@@ -98,11 +98,7 @@ def run(args: argparse.Namespace) -> int:
         opened as encoder,
         tqdm(total=len(args.images), unit='image', delay=2, leave=False) as progress,
     ):
-        unknown = next((name for name in names if name not in encoder.tensors), None)
-        if unknown:
-            raise ParameterError(
-                f'{args.model} has no tensor {unknown!r}; it has {", ".join(encoder.tensors)}'
-            )
+        check_tensors(args.model, names, encoder.tensors)
         for paths in _batches(args.images, min(args.batch_size, encoder.max_batch)):
             frames = [Frame(read_rgb(path)) for path in paths]
             for encoded in encoder.encode(frames, names):

@@ -97,6 +97,7 @@ def test_mistakes_are_one_line(photos, tiny_folder: Path, tmp_path: Path, capsys
         ([photos[0], *model, *out, '--tensors', 'deep'], "has no tensor 'deep'; it has theia"),
         ([photos[0], *model, *out, '--tensors', 'dinov2/image'], "no tensor 'dinov2/image'"),
         ([photos[0], *model, *out, '--tensors', ','], '--tensors names none'),
+        ([photos[0], *model, *out, '--tensors', 'theia,theia'], '--tensors names one twice'),
         ([photos[0], *model, *out, '--batch-size', '0'], '--batch-size is 0; use 1 or more'),
         ([photos[0], *model, *out, '--device', 'cuda:9'], "device 'cuda:9' is not there"),
         ([*photos, *model, *out, '--preprocessing', 'native'], 'one size, found'),
