@@ -22,8 +22,10 @@ from torch import Tensor
 import theia_ros
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import IMAGE_PX
+from theia_ros.catalog import model_folder
 from theia_ros.catalog import PATCH_PX
 from theia_ros.catalog import TARGETS
+from theia_ros.catalog import WEIGHTS_FILE
 from theia_ros.datatypes import DecodedMap
 from theia_ros.datatypes import Encoded
 from theia_ros.datatypes import Features
@@ -36,6 +38,7 @@ from theia_ros.engine import log_stage
 from theia_ros.engine import machine
 from theia_ros.engine import Report
 from theia_ros.errors import ParameterError
+from theia_ros.hub.store import read_records
 from theia_ros.model import CODE_VERSION
 from theia_ros.model import reduce
 from theia_ros.model import TOKEN_LAYOUT
@@ -262,7 +265,7 @@ def _provenance(params: EncoderParams, opened: Opened, encoded: Encoded) -> Prov
     return Provenance(
         recipe=recipe,
         model=params.model,
-        revision='',
+        revision=_revision(params.model, opened.weights_sha256),
         engine_fingerprint=engine.fingerprint,
         device=engine.device,
         versions={
@@ -277,6 +280,14 @@ def _provenance(params: EncoderParams, opened: Opened, encoded: Encoded) -> Prov
         ),
         notes=opened.notes,
     )
+
+
+def _revision(model: str, weights_sha256: str) -> str:
+    """Return the commit that the weights were fetched from; empty when it is not known."""
+    record = read_records(model_folder(model)).get(WEIGHTS_FILE)
+    if not record or record.sha256 != weights_sha256:
+        return ''
+    return record.revision or ''
 
 
 def _tensor_info(features: Features, parity: Parity | None) -> TensorInfo:

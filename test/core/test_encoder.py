@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from theia_ros.datatypes import Frame
 from theia_ros.datatypes import Region
 from theia_ros.encoder import Encoder
 from theia_ros.errors import ParameterError
+from theia_ros.hub import store
 from theia_ros.params import EncoderParams
 
 RULE = synthetic.golden_rule
@@ -140,6 +142,30 @@ def test_provenance_tells_what_decides_the_numbers(tiny_folder: Path) -> None:
         other = dataclasses.replace(recipe, **{field.name: 'other'})
         assert other.digest != digest, field.name
     assert dataclasses.replace(recipe).digest == digest
+
+
+def test_provenance_names_the_commit_of_fetched_weights(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / 'model'))
+    params = EncoderParams(model=str(folder), backend='torch', device='cpu')
+    path = folder / 'model.safetensors'
+    record = store.Record(
+        repo='owner/name',
+        file=path.name,
+        revision='0123456789abcdef0123456789abcdef01234567',
+        etag=None,
+        size=path.stat().st_size,
+        sha256=store.sha256_of(path),
+        fetched='2025-01-01T00:00:00+00:00',
+        licence='Apache-2.0',
+        licence_accepted=False,
+    )
+    # Without a record, with that of these weights, and with that of others.
+    expected = {None: '', record: record.revision, dataclasses.replace(record, sha256='0'): ''}
+    for kept, revision in expected.items():
+        if kept:
+            store.keep(path.rename(folder / 'some.part'), path, kept)
+        with Encoder(params) as encoder:
+            assert encoder.provenance.revision == revision
 
 
 def test_live_parameters_change_what_follows() -> None:
