@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 from theia_ros.doctor.facts import Facts
@@ -94,37 +95,27 @@ def messages(facts: Facts) -> Iterator[Finding]:
         return
     found = facts.messages.answer['fields']
     where = Path(facts.messages.answer['file']).parent
-    differing = []
-    for name, fields in FIELDS.items():
-        if name not in found:
-            differing.append(f'{name} is missing')
-        elif found[name] != fields:
-            fewer = sorted(set(fields) - set(found[name]))
-            more = sorted(set(found[name]) - set(fields))
-            other = [f for f in fields if f in found[name] and found[name][f] != fields[f]]
-            differing.append(
-                f'{name} '
-                + ', '.join(
-                    f'{what} {", ".join(names)}'
-                    for what, names in (
-                        ('lacks', fewer),
-                        ('has also', more),
-                        ('has another type of', other),
-                    )
-                    if names
-                )
-                if fewer or more or other
-                else f'{name} has its fields in another order'
-            )
+    differing = [line for name in FIELDS if (line := _difference(name, found.get(name)))]
     if differing:
-        yield error(
-            'theia_msgs',
-            str(where),
-            f'these are of another version: {"; ".join(differing)}',
-            *_builds(),
-        )
+        wrong = f'these are of another version: {"; ".join(differing)}'
+        yield error('theia_msgs', str(where), wrong, *_builds())
     else:
         yield ok('theia_msgs', f'{len(FIELDS)} messages as they should be, {where}')
+
+
+def _difference(name: str, found: Mapping[str, str] | None) -> str:
+    """Return how a message that was built differs from ours; empty if it does not."""
+    ours = FIELDS[name]
+    if found is None:
+        return f'{name} is missing'
+    differing = {
+        'lacks': sorted(set(ours) - set(found)),
+        'has also': sorted(set(found) - set(ours)),
+        'has another type of': [f for f in ours if f in found and found[f] != ours[f]],
+    }
+    if told := [f'{how} {", ".join(fields)}' for how, fields in differing.items() if fields]:
+        return f'{name} {", ".join(told)}'
+    return '' if list(found) == list(ours) else f'{name} has its fields in another order'
 
 
 def _builds() -> tuple[str, ...]:

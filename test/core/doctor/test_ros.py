@@ -113,6 +113,10 @@ def without(message: str, field: str) -> dict:
             'FeatureTensor has another type of dtype',
         ),
         ({k: v for k, v in FIELDS.items() if k != 'Latency'}, 'Latency is missing'),
+        (
+            {**FIELDS, 'Latency': dict(reversed(FIELDS['Latency'].items()))},
+            'Latency has its fields in another order',
+        ),
     ],
 )
 def test_messages_of_another_version(fields, wrong: str, facts) -> None:
