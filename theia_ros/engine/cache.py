@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 from typing import TypeVar
 
 from theia_ros.catalog import cache_folder
@@ -114,18 +115,19 @@ class EngineCache:
             yield
             return
         with file:
-            try:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    self._report(f'waiting for another process that builds {path.name}')
-                    fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(OSError):  # a file system without locks: two may build the same
+                self._lock(file, path.name)
                 # Nobody else writes to this name now: whoever did, died.
                 for left in self.folder.glob(f'{path.stem}.*.part'):
                     left.unlink(missing_ok=True)
-            except OSError as exc:  # a file system without locks
-                self._cannot_write(exc)
             yield
+
+    def _lock(self, file: TextIO, name: str) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._report(f'waiting for another process that builds {name}')
+            fcntl.flock(file, fcntl.LOCK_EX)
 
     def _store(self, path: Path, key: EngineKey, payload: bytes) -> None:
         part = path.with_name(f'{path.stem}.{os.urandom(8).hex()}.part')

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import resource
 import subprocess
@@ -257,6 +258,18 @@ def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         f'engines cannot be stored in {tmp_path} (File too large): they are built again at every '
         'start; parameter engine_cache names another folder'
     ]
+
+
+def test_a_file_system_without_locks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr('fcntl.flock', fail)
+    obtain(tmp_path, Building(b'stored'))
+    assert obtain(tmp_path, Building(b'never'))[0] == b'stored'
+    assert caplog.messages == []
 
 
 # --- several processes ---------------------------------------------------------------------------
