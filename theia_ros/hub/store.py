@@ -185,4 +185,8 @@ def locked(report: Report) -> Iterator[None]:
         except BlockingIOError:
             report('another theia-ros fetch is at work; waiting for it')
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as exc:
+            report(
+                f'note: {folder} has no locks ({exc.strerror}); run one theia-ros fetch at a time'
+            )
         yield

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import fcntl
 import json
 import threading
@@ -119,6 +120,17 @@ def test_two_processes_do_not_fetch_at_once(tmp_path):
     assert lines == ['another theia-ros fetch is at work; waiting for it']
     with (tmp_path / 'cache' / '.fetch.lock').open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_file_system_without_locks_is_told_and_used(monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(store.fcntl, 'flock', fail)
+    lines = []
+    with store.locked(lines.append):
+        (line,) = lines
+    assert 'has no locks (No locks available); run one theia-ros fetch at a time' in line
 
 
 def test_cache_that_cannot_be_is_named(tmp_path, monkeypatch):
