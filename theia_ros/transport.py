@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+BUILTIN = 'FASTDDS_BUILTIN_TRANSPORTS'
+"""Names transports that Fast DDS brings, such as LARGE_DATA."""
 PROFILE, HUMBLE_PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'
 """Name a file such as `config/fastdds.xml`; Humble knows the second only."""
-VARIABLES = ('FASTDDS_BUILTIN_TRANSPORTS', PROFILE, HUMBLE_PROFILE)
+VARIABLES = (BUILTIN, PROFILE, HUMBLE_PROFILE)
 
 
 def is_chosen(environ: Mapping[str, str]) -> bool:

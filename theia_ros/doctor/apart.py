@@ -21,13 +21,14 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
+"""Of the repository; of an installed package, the folder that it lies in."""
 MARK = '\x1e'
 """Begins the lines that are for us; libraries write to the same stream."""
 PATIENCE_S = 180.0
 """Importing torch for the first time takes a minute on a small computer."""
 
 _MOST_SAID = 4000
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _with_us(environ: Mapping[str, str]) -> dict[str, str]:
     """Return variables with which the other process finds this package, wherever it runs."""
     path = [environ['PYTHONPATH']] if environ.get('PYTHONPATH') else []
     # Last: whatever the user has put first on the path stays there.
-    return {**environ, 'PYTHONPATH': os.pathsep.join([*path, str(_ROOT)])}
+    return {**environ, 'PYTHONPATH': os.pathsep.join([*path, str(ROOT)])}
 
 
 def _wait(

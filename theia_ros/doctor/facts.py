@@ -18,12 +18,12 @@ from typing import Any
 
 from theia_ros.doctor import apart
 from theia_ros.doctor.apart import Outcome
+from theia_ros.doctor.apart import ROOT
 from theia_ros.errors import ParameterError
 from theia_ros.params import EncoderParams
 from theia_ros.params import make
 from theia_ros.params import NodeParams
 
-_ROOT = Path(__file__).resolve().parents[2]
 _OF_ENCODER = tuple(EncoderParams.__dataclass_fields__)
 
 
@@ -77,7 +77,7 @@ class Facts:
             return importlib.metadata.requires('theia_ros') or []
         # Run from its folder, without being installed.
         config = configparser.ConfigParser()
-        config.read(_ROOT / 'setup.cfg')
+        config.read(ROOT / 'setup.cfg')
         return config.get('options', 'install_requires', fallback='').split('\n')[1:]
 
     def installed(self, name: str) -> str:

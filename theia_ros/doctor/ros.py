@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from pathlib import Path
 
+from theia_ros.doctor.apart import ROOT
 from theia_ros.doctor.facts import Facts
 from theia_ros.doctor.finding import error
 from theia_ros.doctor.finding import Finding
@@ -15,7 +16,6 @@ from theia_ros.doctor.finding import ok
 from theia_ros.doctor.finding import warning
 from theia_ros.doctor.messages import FIELDS
 
-_ROOT = Path(__file__).resolve().parents[2]
 _BUILD = 'colcon build --packages-select theia_ros && source install/setup.bash'
 _KNOWN_DISTROS = ('humble', 'jazzy', 'kilted', 'lyrical', 'rolling')
 
@@ -73,8 +73,8 @@ def _sources(facts: Facts) -> tuple[str, ...]:
     found = sorted(facts.ros_folder.glob('*/setup.bash'))
     if found:
         return tuple(f'source {path}' for path in found)
-    if (_ROOT / 'scripts' / 'setup').is_file():
-        return (f'{_ROOT}/scripts/setup && source {_ROOT}/scripts/env.sh',)
+    if (ROOT / 'scripts' / 'setup').is_file():
+        return (f'{ROOT}/scripts/setup && source {ROOT}/scripts/env.sh',)
     return ('install ROS 2, see docs/install.md',)
 
 
@@ -120,8 +120,8 @@ def _difference(name: str, found: Mapping[str, str] | None) -> str:
 
 def _builds() -> tuple[str, ...]:
     """Return the commands that build the messages."""
-    if (_ROOT / 'scripts' / 'setup').is_file():
-        return (_BUILD, f'{_ROOT}/scripts/setup && source {_ROOT}/scripts/env.sh')
+    if (ROOT / 'scripts' / 'setup').is_file():
+        return (_BUILD, f'{ROOT}/scripts/setup && source {ROOT}/scripts/env.sh')
     return (_BUILD,)
 
 

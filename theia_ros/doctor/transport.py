@@ -8,14 +8,17 @@ from pathlib import Path
 from shlex import quote
 from xml.etree import ElementTree
 
+from theia_ros.doctor.apart import ROOT
 from theia_ros.doctor.facts import Facts
 from theia_ros.doctor.finding import Finding
 from theia_ros.doctor.finding import ok
 from theia_ros.doctor.finding import warning
+from theia_ros.transport import BUILTIN
+from theia_ros.transport import HUMBLE_PROFILE
+from theia_ros.transport import PROFILE
+from theia_ros.transport import profile_variable
 
 _LARGE_BYTES = 6_220_800
-_HUMBLE_PROFILE, _PROFILE = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
-_BUILTIN = 'FASTDDS_BUILTIN_TRANSPORTS'
 _RANGES = ('SUBNET', 'LOCALHOST', 'OFF', 'SYSTEM_DEFAULT')
 # Ports of a domain begin at 7400 + 250 * domain; the kernel gives those from 32768 to 60999 away.
 _SAFE_DOMAINS = (*range(102), *range(215, 233))
@@ -29,13 +32,11 @@ def middleware(facts: Facts) -> Iterator[Finding]:
     if 'fastrtps' not in rmw:
         yield ok('middleware', rmw)
         return
-    humble = facts.environ.get('ROS_DISTRO') == 'humble'
-    variable = _HUMBLE_PROFILE if humble else _PROFILE
-    named = next((v for v in (variable, _HUMBLE_PROFILE, _PROFILE) if facts.environ.get(v)), '')
-    cure = f'export {variable}={_profile(facts)}'
+    variable, cure = profile_variable(facts.environ), _choose_ours(facts)
+    named = next((v for v in (variable, HUMBLE_PROFILE, PROFILE) if facts.environ.get(v)), '')
     if named:
         yield _with_profile(rmw, named, Path(facts.environ[named]), variable, cure)
-    elif chosen := facts.environ.get(_BUILTIN):
+    elif chosen := facts.environ.get(BUILTIN):
         yield _with_builtin(facts, rmw, chosen, cure)
     else:
         yield warning(
@@ -75,29 +76,26 @@ def _with_profile(rmw: str, named: str, path: Path, variable: str, cure: str) ->
 
 
 def _with_builtin(facts: Facts, rmw: str, chosen: str, cure: str) -> Finding:
-    found = f'{rmw}, {_BUILTIN}={chosen}'
+    found = f'{rmw}, {BUILTIN}={chosen}'
     at_home = facts.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '').upper() == 'LOCALHOST'
     if chosen.startswith('LARGE_DATA') and at_home:
         wrong = 'LARGE_DATA and ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST do not work together'
-        return warning('middleware', found, wrong, f'unset {_BUILTIN}; {cure}')
+        return warning('middleware', found, wrong, f'unset {BUILTIN}; {cure}')
     if chosen.startswith(('LARGE_DATA', 'SHM')):
         return ok('middleware', found)
     wrong = 'it loses large images without a word'
-    return warning('middleware', found, wrong, f'unset {_BUILTIN}; {cure}')
+    return warning('middleware', found, wrong, f'unset {BUILTIN}; {cure}')
 
 
-def _profile(facts: Facts) -> str:
-    """Return the path of our own settings for Fast DDS."""
+def _choose_ours(facts: Facts) -> str:
+    """Return the command that gives Fast DDS our own settings."""
     here = Path('config', 'fastdds.xml')
     prefixes = [Path(p) for p in facts.environ.get('AMENT_PREFIX_PATH', '').split(':') if p]
     places = [prefix / 'share' / 'theia_ros' / here for prefix in prefixes]
-    places.append(Path(__file__).resolve().parents[2] / here)
+    places.append(ROOT / here)
     found = next((path for path in places if path.is_file()), None)
-    return (
-        quote(str(found))
-        if found
-        else '$(ros2 pkg prefix theia_ros)/share/theia_ros/config/fastdds.xml'
-    )
+    installed = f'$(ros2 pkg prefix theia_ros)/share/theia_ros/{here}'
+    return f'export {profile_variable(facts.environ)}={quote(str(found)) if found else installed}'
 
 
 def images(facts: Facts) -> Iterator[Finding]:
@@ -122,7 +120,7 @@ def images(facts: Facts) -> Iterator[Finding]:
             'large images',
             found,
             'the node would miss most of the images of such a camera; the lines above say why',
-            f'export {_PROFILE}={_profile(facts)}',
+            _choose_ours(facts),
         )
     else:
         yield ok('large images', found)

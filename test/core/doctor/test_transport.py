@@ -107,6 +107,12 @@ def test_the_trial_with_large_images(answer, level: Level, wrong: str, facts) ->
     assert bool(finding.cures) is (level is Level.WARNING)
 
 
+def test_the_cure_of_lost_images_is_that_of_this_version_of_ros(facts) -> None:
+    answer = {'received': 0, 'sent': 10, 'met': True}
+    (finding,) = transport.images(facts({'images': answer}, environ={'ROS_DISTRO': 'humble'}))
+    assert finding.cures == (f'export FASTRTPS_DEFAULT_PROFILES_FILE={PROFILE}',)
+
+
 def test_a_trial_that_fails_is_told(facts) -> None:
     (finding,) = transport.images(facts({'images': failed('it crashed with SIGBUS')}))
     assert (finding.level, finding.wrong) == (Level.WARNING, 'it crashed with SIGBUS')
