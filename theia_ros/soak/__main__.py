@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from theia_msgs.msg import Latency
 
 from theia_ros.errors import TheiaRosError
+from theia_ros.nodes.process import resident_mb
 from theia_ros.soak import figures
 
 _EXAMPLES = """\
@@ -90,8 +93,7 @@ class Process:
 
     def rss_mb(self) -> float:
         """Return its resident memory, megabytes."""
-        pages = int(Path(f'/proc/{self._process.pid}/statm').read_text().split()[1])
-        return round(pages * os.sysconf('SC_PAGE_SIZE') / 1e6, 2)
+        return round(resident_mb(self._process.pid), 2)
 
     def held(self) -> dict[str, float]:
         """Return how many threads and file descriptors it has, and kinds of its memory."""
@@ -138,14 +140,11 @@ class Soak:
         self.monitor = Monitor(list(self._cameras))
         self.times_s: list[float] = []
         self.rss_mb: dict[str, list[float]] = {}
-        self.in_flight: dict[str, list[int]] = {c: [] for c in self.camera_names}
+        self.in_flight: dict[str, list[int]] = {
+            camera: [] for cameras in self._cameras.values() for camera in cameras
+        }
         self.latency: list[dict[str, Any]] = []
         self.held: list[dict[str, Any]] = []
-
-    @property
-    def camera_names(self) -> list[str]:
-        """Names of all cameras."""
-        return [camera for cameras in self._cameras.values() for camera in cameras]
 
     def processes(self) -> Iterator[Process]:
         """Give all processes."""
@@ -154,21 +153,7 @@ class Soak:
     def start(self) -> None:
         """Start the nodes, then the subscribers, then the cameras."""
         for node, cameras in self._cameras.items():
-            model = 'theia-tiny-patch16-224-cddsv' if node == 'fake' else self._args.model
-            backend = 'fake' if node == 'fake' else self._args.backend
-            parameters = {
-                'autostart': 'true',
-                'model': model,
-                'backend': backend,
-                'cameras': f'[{", ".join(cameras)}]',
-                'image_topics': f'[{", ".join(_topic(camera) for camera in cameras)}]',
-            }
-            given = [part for k, v in parameters.items() for part in ('-p', f'{k}:={v}')]
-            self._start(
-                self.nodes,
-                f'node_{node}',
-                ('theia_ros.nodes.encoder_node', '--ros-args', '-r', f'__node:={node}', *given),
-            )
+            self._start_node(node, cameras)
         self._spin_until(lambda: len(self.monitor.statuses) >= len(self._cameras), 'the nodes')
         for node, cameras in self._cameras.items():
             for kind, name in (('features', 'features'), ('maps', 'dinov2/image')):
@@ -185,13 +170,29 @@ class Soak:
         )
         self.rss_mb = {process.name: [] for process in self.processes()}
 
+    def _start_node(self, node: str, cameras: Sequence[str]) -> None:
+        fake = node == 'fake'
+        parameters = {
+            'autostart': 'true',
+            'model': 'theia-tiny-patch16-224-cddsv' if fake else self._args.model,
+            'backend': 'fake' if fake else self._args.backend,
+            'cameras': f'[{", ".join(cameras)}]',
+            'image_topics': f'[{", ".join(_topic(camera) for camera in cameras)}]',
+        }
+        given = [part for k, v in parameters.items() for part in ('-p', f'{k}:={v}')]
+        self._start(
+            self.nodes,
+            f'node_{node}',
+            ('theia_ros.nodes.encoder_node', '--ros-args', '-r', f'__node:={node}', *given),
+        )
+
     def _start(self, among: list[Process], name: str, command: Sequence[str]) -> None:
         among.append(Process(name, command, self._folder))
 
     def _start_peer(self, among: list[Process], role: str, name: str, *rest: str) -> None:
         self._start(among, name, ('theia_ros.soak.peers', role, name, *rest))
 
-    def _spin_until(self, done: Any, expected: str) -> None:
+    def _spin_until(self, done: Callable[[], object], expected: str) -> None:
         end = time.monotonic() + _START_S
         while not done():
             for process in self.processes():
@@ -249,60 +250,33 @@ class Soak:
 
     def finish(self) -> dict[str, Any]:
         """Stop everything, cameras first, and return the result."""
-        problems: list[str] = []
-        sent = {}
-        for process in self.cameras:
-            process.stop()
-            sent[process.name.removeprefix('camera_')] = process.counted()['sent']
+        sent = self._stop_cameras()
         self.spin(5.0)  # what is in flight ends, and diagnostics tell so
-        counters = {camera: dict(self.monitor.counters(camera) or {}) for camera in self.in_flight}
-        for camera, of_camera in counters.items():
-            of_camera['in_flight'] = figures.in_flight(of_camera)
-            of_camera['sent'] = sent[camera]
-            if self._args.minutes >= 1:  # else the meeting itself is too large a part
-                problems += figures.arrival_problems(camera, sent[camera], of_camera)
-            problems += figures.balance_problems(
-                camera, self.in_flight[camera], of_camera['in_flight']
-            )
+        counters = self._last_counters(sent)
+        problems = [p for c, found in counters.items() for p in self._camera_problems(c, found)]
         for node in self.nodes:
-            if status := node.stop():
-                problems.append(f'{node.name}: exit status {status}; expected 0')
-            if 'Traceback' in node.log.read_text():
-                problems.append(f'{node.name}: a traceback in its log')
-        received: dict[str, dict[str, int]] = {'features': {}, 'maps': {}}
-        for subscriber in self.subscribers:
-            subscriber.stop()
-            received[subscriber.name.partition('_')[0]].update(subscriber.counted())
+            problems += _stop_node(node)
+        received = self._stop_subscribers()
         problems += [
             f'{topic}: nothing received'
             for topics in received.values()
             for topic, n in topics.items()
             if not n
         ]
-        warm_up_s = 60 * self._args.warm_up_minutes
-        memory = {}
-        for name, samples in self.rss_mb.items():
-            found = figures.growth(self.times_s, samples, warm_up_s)
-            memory[name] = figures.as_plain(found)
-            if name.startswith('node_'):
-                problems += figures.growth_problems(name, found)
+        memory = {
+            name: figures.growth(self.times_s, samples, 60 * self._args.warm_up_minutes)
+            for name, samples in self.rss_mb.items()
+        }
+        for node in self.nodes:
+            problems += figures.growth_problems(node.name, memory[node.name])
         return {
             'verdict': 'failed' if problems else 'passed',
             'problems': problems,
             'minutes': round(self.times_s[-1] / 60, 2),
             'warm_up_minutes': self._args.warm_up_minutes,
-            'load': {
-                'fake': f'{self._args.fake_cameras} cameras 640x480 at {self._args.fake_hz:g} Hz',
-                'real': f'{self._args.real_cameras} cameras 640x480 at {self._args.real_hz:g} Hz, '
-                f'{Path(self._args.model).name}, {self._args.backend}',
-            },
-            'machine': {
-                'cores': len(os.sched_getaffinity(0)),
-                'architecture': platform.machine(),
-                'python': platform.python_version(),
-                'rmw': get_rmw_implementation_identifier(),
-            },
-            'memory': memory,
+            'load': self._load(),
+            'machine': _machine(),
+            'memory': {name: figures.as_plain(found) for name, found in memory.items()},
             'cameras': counters,
             'features': received['features'],
             'maps': received['maps'],
@@ -311,6 +285,62 @@ class Soak:
             'times_s': self.times_s,
             'rss_mb': self.rss_mb,
         }
+
+    def _stop_cameras(self) -> dict[str, int]:
+        """Return how many pictures each sent."""
+        sent = {}
+        for process in self.cameras:
+            process.stop()
+            sent[process.name.removeprefix('camera_')] = process.counted()['sent']
+        return sent
+
+    def _stop_subscribers(self) -> dict[str, dict[str, int]]:
+        """Return how many messages came, by kind and topic."""
+        received: dict[str, dict[str, int]] = {'features': {}, 'maps': {}}
+        for process in self.subscribers:
+            process.stop()
+            received[process.name.partition('_')[0]].update(process.counted())
+        return received
+
+    def _last_counters(self, sent: Mapping[str, int]) -> dict[str, dict[str, int]]:
+        """Return what became of the pictures of each camera."""
+        counters = {camera: dict(self.monitor.counters(camera) or {}) for camera in self.in_flight}
+        for camera, of_camera in counters.items():
+            of_camera['in_flight'] = figures.in_flight(of_camera)
+            of_camera['sent'] = sent[camera]
+        return counters
+
+    def _camera_problems(self, camera: str, found: Mapping[str, int]) -> Iterator[str]:
+        if self._args.minutes >= 1:  # else the meeting itself is too large a part
+            yield from figures.arrival_problems(camera, found['sent'], found)
+        yield from figures.balance_problems(camera, self.in_flight[camera], found['in_flight'])
+
+    def _load(self) -> dict[str, str]:
+        args = self._args
+        return {
+            'fake': f'{args.fake_cameras} cameras 640x480 at {args.fake_hz:g} Hz',
+            'real': f'{args.real_cameras} cameras 640x480 at {args.real_hz:g} Hz, '
+            f'{Path(args.model).name}, {args.backend}',
+        }
+
+
+def _stop_node(node: Process) -> list[str]:
+    """Return what is wrong with its end."""
+    problems = []
+    if status := node.stop():
+        problems.append(f'{node.name}: exit status {status}; expected 0')
+    if 'Traceback' in node.log.read_text():
+        problems.append(f'{node.name}: a traceback in its log')
+    return problems
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        'cores': len(os.sched_getaffinity(0)),
+        'architecture': platform.machine(),
+        'python': platform.python_version(),
+        'rmw': get_rmw_implementation_identifier(),
+    }
 
 
 def _topic(camera: str) -> str:

@@ -53,7 +53,7 @@ def growth(times_s: Sequence[float], memory_mb: Sequence[float], warm_up_s: floa
     """Fit a line to what a process held.
 
     Args:
-        times_s: Of the samples, seconds since the start.
+        times_s: Times of the samples, seconds since the start.
         memory_mb: Samples, megabytes.
         warm_up_s: Samples before this are left out.
 
@@ -112,7 +112,7 @@ def arrival_problems(camera: str, sent: int, counters: Mapping[str, int]) -> lis
     Args:
         camera: Its name.
         sent: Pictures that it published while somebody subscribed.
-        counters: Of the node.
+        counters: Counters of the node for it.
     """
     unheard = sent - counters['received'] - counters['lost']
     if unheard > MOST_UNHEARD * sent:
