@@ -145,7 +145,7 @@ def corrupted(folder: Path, tmp_path: Path) -> Path:
     )
     stored = cache / theirs.file_name
     with (cache / ours.file_name).open('wb') as file:
-        write(file.fileno(), ours, read(stored, theirs))
+        write(file, ours, read(stored, theirs))
     stored.unlink()
     return cache
 
@@ -216,7 +216,7 @@ def test_nobody_reads_to_the_end(doctor, folder: Path, tmp_path: Path) -> None:
     assert 'BrokenPipe' not in said
 
 
-def test_a_terminal_gets_colour_and_letters_that_it_has(folder: Path, tmp_path: Path) -> None:
+def test_a_terminal_gets_colour_and_letters_that_it_has(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     strange = tmp_path / 'mödel'
     fakes = tmp_path / 'fakes'
