@@ -58,22 +58,27 @@ def _compare(name: str, model: str, assets: tuple[Asset, ...], folder: Path) -> 
     again = _fetch(model, ' --force')
     states = set()
     for asset in assets:
-        try:
-            finding = check(asset, hashed=_COMPARED == 'checksums')
-        except TheiaRosError as exc:
-            yield error(name, str(asset.path), str(exc), again)
+        state, wrong = _look(asset)
+        if state is State.ABSENT:
+            wrong = 'it is missing'
+        if wrong:
+            yield error(name, str(asset.path), wrong, again)
             return
-        if finding.state is State.DAMAGED:
-            yield error(name, str(asset.path), f'damaged: {finding.reason}', again)
-            return
-        if finding.state is State.ABSENT:
-            yield error(name, str(asset.path), 'it is missing', again)
-            return
-        states.add(finding.state)
+        states.add(state)
     if State.UNKNOWN in states:
         yield warning(name, str(folder), 'it was not fetched: no checksum is known', again)
     else:
         yield ok(name, f'{model} in {folder}, {_COMPARED} are right')
+
+
+def _look(asset: Asset) -> tuple[State, str]:
+    """Return what is here of a file, and what is wrong with what is here."""
+    try:
+        finding = check(asset, hashed=_COMPARED == 'checksums')
+    except TheiaRosError as exc:
+        return State.DAMAGED, str(exc)
+    damaged = finding.state is State.DAMAGED
+    return finding.state, f'damaged: {finding.reason}' if damaged else ''
 
 
 def load(facts: Facts) -> Iterator[Finding]:
@@ -114,27 +119,21 @@ def parts(facts: Facts) -> Iterator[Finding]:
     if model not in MODELS or not decoding_assets(model) or not is_here(model):
         return  # `load` tells what a folder has
     if not is_needed(facts):
-        return
-    agree = f'theia-ros fetch {model} --accept-licence'
+        return  # nothing of it is read
     missing = []
     for asset in decoding_assets(model):
-        try:
-            finding = check(asset, hashed=_COMPARED == 'checksums')
-        except TheiaRosError as exc:
-            yield error('for maps', str(asset.path), str(exc), f'{agree} --force')
+        state, wrong = _look(asset)
+        if wrong:
+            yield error('for maps', str(asset.path), wrong, _fetch(model, ' --force'))
             return
-        if finding.state is State.DAMAGED:
-            wrong = f'damaged: {finding.reason}'
-            yield error('for maps', str(asset.path), wrong, f'{agree} --force')
-            return
-        if finding.state is State.ABSENT:
+        if state is State.ABSENT:
             missing.append(asset.path.name)
     if missing:
         yield warning(
             'for maps',
             f'{len(missing)} files are missing, such as {missing[0]}',
             'features are published, depth and segmentation are not',
-            agree,
+            _fetch(model),
         )
     else:
         yield ok('for maps', f'decoders and statistics are here, {_COMPARED} are right')
