@@ -84,10 +84,14 @@ def test_what_it_said_is_kept(trial) -> None:
     assert 'A module that was compiled' in outcome.said
 
 
-def test_the_users_own_packages_come_first(tmp_path: Path) -> None:
-    (tmp_path / 'json_like.py').write_text("__version__ = 'mine'")
-    environ = {**os.environ, 'PYTHONPATH': str(tmp_path)}
-    outcome = ask('module', {'name': 'json_like'}, environ=environ)
+def test_the_users_own_packages_come_first(tmp_path: Path, monkeypatch) -> None:
+    """Also before a module beside our package, such as the repository's setup.py."""
+    elsewhere, users = tmp_path / 'elsewhere', tmp_path / 'users'
+    elsewhere.mkdir()
+    users.mkdir()
+    monkeypatch.chdir(elsewhere)  # Python looks there before anywhere else
+    (users / 'setup.py').write_text("__version__ = 'mine'")
+    outcome = ask('module', {'name': 'setup'}, environ={**os.environ, 'PYTHONPATH': str(users)})
     assert outcome.answer['version'] == 'mine'
 
 
