@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         def tell(group: str, finding: Finding) -> None:
             stages.clear()
             if not found or found[-1][0] != group:
-                _print(out, f'{group}')
+                _print(out, group)
             found.append((group, finding))
             for line in report.lines(finding, coloured=coloured):
                 _print(out, line)
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(out: TextIO, line: str) -> None:
-    """Write a line, whatever the terminal's letters are, and if nobody reads it any more."""
+    """Write a line, whatever characters the terminal has, and also if nobody reads any more."""
     encoding = out.encoding or 'ascii'
     text = line.encode(encoding, 'backslashreplace').decode(encoding)
     try:

@@ -302,8 +302,19 @@ def _figures(parity: Mapping[str, Any]) -> Answer:
 PROBES: Mapping[str, Callable[[Any], Answer]] = {
     f.__name__: f
     for f in (
-        *(module, cv_bridge, messages, ros, node, images, send),
-        *(torch, tensorrt, openvino, choice, model, engine),
+        module,
+        cv_bridge,
+        messages,
+        ros,
+        node,
+        images,
+        send,
+        torch,
+        tensorrt,
+        openvino,
+        choice,
+        model,
+        engine,
     )
 }
 
