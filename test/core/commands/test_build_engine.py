@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import pytest
 from helpers import synthetic
 
 from theia_ros.cli import main
-from theia_ros.commands.stages import Stages
 
 ROOT = Path(__file__).parents[3]
 needs_openvino = pytest.mark.skipif(not find_spec('openvino'), reason='openvino is not installed')
@@ -83,44 +80,3 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, capsys) -> None:
     assert 'max_batch is 0; use 1 to 64' in capsys.readouterr().err
     assert run(tmp_path / 'none', tmp_path) == 2
     assert 'unknown model' in capsys.readouterr().err
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_stages_are_lines_where_there_is_no_terminal() -> None:
-    stream = io.StringIO()
-    with Stages(0, stream) as report:
-        for stage in ('one', 'one', 'two'):
-            report(stage)
-    assert stream.getvalue() == '    0 s  one\n    0 s  two\n'
-
-
-def test_stages_share_a_line_on_a_terminal_and_leave_it_empty() -> None:
-    stream = Terminal()
-    with Stages(0, stream) as report:
-        report('a long stage')
-        report('short')
-    shown = stream.getvalue()
-    assert '\n' not in shown
-    assert '\r    0 s  a long stage\r    0 s  short       ' in shown
-    assert shown.endswith('\r')
-
-
-def test_what_is_quick_shows_nothing() -> None:
-    stream = io.StringIO()
-    with Stages(60, stream) as report:
-        report('quick')
-    assert stream.getvalue() == ''
-
-
-def test_a_stage_is_shown_once_the_delay_is_over() -> None:
-    stream = io.StringIO()
-    with Stages(0.1, stream) as report:
-        report('slow')
-        deadline = time.monotonic() + 10
-        while not stream.getvalue() and time.monotonic() < deadline:
-            time.sleep(0.05)
-    assert stream.getvalue().endswith(' s  slow\n')
