@@ -25,10 +25,10 @@ class Camera:
 
     Attributes:
         name: As in the parameters.
-        topic: That its pictures are on.
+        topic: Topic of its pictures.
         kind: Type of its messages.
-        pictures: That were read.
-        limited: That the limits of the rate left out.
+        pictures: Number of those that were read.
+        limited: Number of those that `--every` or the rate left out.
         longest_gap_s: Between two pictures, by when they were received; 0 with fewer than two.
     """
 

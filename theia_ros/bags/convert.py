@@ -1,4 +1,4 @@
-"""A recording from its begin to the result: choose, encode, write."""
+"""From a recording to the result: choose, encode, write."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ BAG = 'bag'
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be made of a recording.
+    """What to make of a recording.
 
     Attributes:
         bag: The recording.
         out: The result.
         params: Of the encoder.
-        tensors: That are made of each picture.
+        tensors: Names of those that are made of each picture.
         dtype: Number format of the features, as `feature_dtype` of the node.
         topics: Of the cameras; None is all that have pictures.
         cameras: Names of the cameras; None makes them of the topics.
-        start_s: Only what was received so long after the begin of the recording, or later.
-        end_s: Only what was received before.
+        start_s: Leaves out what was received earlier, seconds after the start of the recording.
+        end_s: Leaves out what was received then or later, seconds after the same start.
         every: One picture of so many of each camera.
         max_rate_hz: As the node's.
         batch: Pictures of one pass; None is what suits the device.
-        expect: Digest that the features must have, or its begin; None is any.
+        expect: Digest that the features must have, or its first digits; None is any.
         format: `BAG`, or one of `write_shards.FORMATS`.
         storage: Of a bag; None is that of the recording.
         node_name: Of the node that the features of a bag seem to come from.
@@ -279,7 +279,7 @@ def _about(source: Source, selection: Selection) -> int:
 class _Progress:
     """A bar with the rate and the time left, for what takes longer than two seconds.
 
-    It is made only then, so that the rate is not that of the begin, and nothing is shown before.
+    It is made only then, so that the rate is not that of the start, and nothing is shown before.
     """
 
     def __init__(self, total: int | None, unit: str, title: str | None = None) -> None:

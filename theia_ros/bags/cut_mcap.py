@@ -35,7 +35,7 @@ def is_cut(path: Path) -> bool:
 
 
 class CutMcap:
-    """Read such a file from its begin to the last whole record, as often as is asked for.
+    """Read such a file from its start to the last whole record, as often as is asked for.
 
     It offers of rosbags' `Reader` what `Source` needs. Messages come as they were written; those
     of a chunk, by their time.

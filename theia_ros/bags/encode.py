@@ -31,8 +31,8 @@ class Selection:
 
     Attributes:
         cameras: By name.
-        start_ns: Of receipt; None is the begin of the recording.
-        end_ns: Before which they were received; None is its end.
+        start_ns: When the first was received, or later; None is the start of the recording.
+        end_ns: Before which they were received; None is the end of the recording.
         every: One of so many of each camera.
         max_rate_hz: Of each camera, by when pictures were received; 0 is no limit.
     """
@@ -80,8 +80,8 @@ class Maker:
         """Take what is needed.
 
         Args:
-            encoder: That encodes.
-            tensors: That are made of each picture.
+            encoder: Makes the features.
+            tensors: Names of those that are made of each picture.
             dtype: Number format of the messages, as `feature_dtype` of the node.
             size: As above; halved when the device cannot take as many.
             warn: Is told of that.
@@ -141,7 +141,7 @@ def encode(
     Args:
         source: The recording.
         selection: Which pictures are taken.
-        maker: That encodes.
+        maker: Makes the features.
         journal: Is told of every picture that is taken.
         advance: Is told of the index of the next picture, now and then.
         warn: Is told of the first bad picture of each camera and reason.

@@ -19,7 +19,7 @@ from theia_ros.errors import BagError
 
 _MAGIC = b'theia_ros journal 1\n'
 _HEAD = struct.Struct('<QI')
-"""Of a record: its length without this head, and the CRC-32 of as much."""
+"""Of a record: length and CRC-32 of what follows this head."""
 
 
 @dataclass(frozen=True)

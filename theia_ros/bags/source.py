@@ -30,7 +30,7 @@ class Source:
         path: Of the bag, a folder or a file.
         storage: `mcap` or `sqlite3`.
         connections: One for each topic and type, with the number of its messages.
-        message_count: That the bag promises.
+        message_count: Number of messages that the bag promises.
         start_ns: When its first message was received, nanoseconds.
         end_ns: When its last one was.
         notes: What people should know of how it is read.

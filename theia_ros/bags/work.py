@@ -1,4 +1,4 @@
-"""The folder in which a result is made: gone on with after a cut, and renamed when it is whole."""
+"""The folder in which a result is made: kept when a run is cut off, renamed when it is whole."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Work:
 
     Attributes:
         result: What becomes OUT; not there yet.
-        journal: Where the journal is, or is to be.
+        journal: Path of the journal, which may not be there yet.
     """
 
     def __init__(self, out: Path, job: Mapping[str, Any], overwrite: bool) -> None:
@@ -59,7 +59,7 @@ class Work:
 
         Args:
             out: The result.
-            job: What decides it; only the same job is gone on with.
+            job: What decides it; only work on the same job is resumed.
             overwrite: Whether what is left of another job, and OUT, may be replaced.
 
         Raises:

@@ -88,7 +88,7 @@ def write_shards(
     """Write `<folder>/<camera>/<number>.<kind>`, each with its own provenance.
 
     Args:
-        folder: That is not there yet.
+        folder: Of the shards, which is not there yet.
         kind: Key of `FORMATS`.
         topics: Of each camera's pictures, by the camera's name.
         journal: With the features.

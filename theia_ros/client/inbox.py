@@ -130,7 +130,7 @@ class Inbox:
         """Expect the values of another topic, to be aligned with the features.
 
         Args:
-            name: That they are given and handed out under.
+            name: Under which they are put in and handed out.
             read: Makes a value of a message.
             max_gap_s: An instant whose value is older has a gap; the window's by default.
                 Infinite for what is said once and stays true.
@@ -150,7 +150,7 @@ class Inbox:
         """Take in a FeatureTensor of a camera, whatever it holds.
 
         Args:
-            camera: That it is of.
+            camera: Name of the camera.
             msg: As it comes from rclpy, or from a bag.
             received_ns: When it came, nanoseconds by the policy's clock.
 
@@ -185,7 +185,7 @@ class Inbox:
         One that has no header is of the time when it came.
 
         Args:
-            name: Of the topic, as in `follow`.
+            name: As in `follow`.
             msg: As it comes from rclpy, or from a bag.
             received_ns: When it came, nanoseconds by the policy's clock.
 

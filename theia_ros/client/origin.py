@@ -126,8 +126,8 @@ def mismatch(trained: Origin, digest: str, known: Mapping[str, Origin]) -> str:
     """Tell in one line why features are refused, field by field where that is known.
 
     Args:
-        trained: That the policy wants.
-        digest: That the features have.
+        trained: Origin that the policy wants.
+        digest: Digest that the features have.
         known: Every origin that an encoder has told, by its digest.
     """
     head = f'provenance is {brief(digest)}, trained with {brief(trained.digest)}'

@@ -70,7 +70,7 @@ class FeatureSubscriber:
 
         Args:
             cameras: Names, as in the encoder's parameters.
-            node: That subscribes; None makes one, in the default context if that was initialised.
+            node: Subscribes; None makes one, in the default context if that was initialised.
             encoder: Name of the encoder node, with its namespace.
             tensor: `theia` for the backbone, or a teacher's name.
             window: Which instants an observation has; one by default.
@@ -141,7 +141,7 @@ class FeatureSubscriber:
             message: Its type; one without a header counts from when it came.
             read: Makes an array or a number of a message, always of the same shape; None skips
                 the message.
-            name: That it is handed out under; the topic's by default.
+            name: Under which it is handed out; the topic's by default.
             max_gap_s: An instant whose value is older has a gap; the window's by default.
                 Infinite for what is said once and stays true.
             profile: Quality of service, or the depth of the default one.

@@ -35,7 +35,7 @@ class FeatureView:
 
     Attributes:
         name: `theia` for the backbone, else the teacher's name.
-        model: That made it.
+        model: Name of the model that made it.
         provenance: Digest of what decides its numbers.
         dtype: `float32`, `float16` or `bfloat16`.
         shape: (N, C): tokens, channels.

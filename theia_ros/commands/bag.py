@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '/front/image_raw)',
     )
     pictures.add_argument(
-        '--start', type=float, metavar='S', help='seconds after the begin of the recording'
+        '--start', type=float, metavar='S', help='seconds after the start of the recording'
     )
     pictures.add_argument('--end', type=float, metavar='S', help='the same, of the end')
     pictures.add_argument(

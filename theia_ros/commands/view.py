@@ -15,7 +15,7 @@ EXAMPLES = """examples:
   theia-ros view --host 0.0.0.0               for the whole network, without a password
   ssh -L 8224:127.0.0.1:8224 robot theia-ros view      for one other computer, safely
 
-Only what a browser shows is subscribed to, so that the node computes nothing in vain.
+Only what a browser shows is subscribed to, so the node computes nothing that nobody looks at.
 See docs/view.md."""
 
 

@@ -74,14 +74,14 @@ def parity(facts: Facts) -> Iterator[Finding]:
     if answer['refused']:
         wrong = re.sub(r';[^;]*$', '', answer['refused'])
         found = 'opened and compared, and refused by the node'
-        yield error('engine', found, wrong, *_anew(facts), *_other_engines(facts))
+        yield error('engine', found, wrong, *_build_again(facts), *_other_engines(facts))
     else:
         found = (
             f'{answer["backend"]} {answer["precision"]} on {answer["device"]}, opened in '
             f'{answer["open_s"]:.1f} s'
         )
         if answer['fell_back']:
-            yield warning('engine', found, answer['fell_back'], *_anew(facts))
+            yield warning('engine', found, answer['fell_back'], *_build_again(facts))
         else:
             yield ok('engine', found)
     if not figures:
@@ -105,8 +105,8 @@ def _other_engines(facts: Facts) -> tuple[str, ...]:
     return (f'theia-ros doctor --model {quoted} --backend torch --precision fp32',)
 
 
-def _anew(facts: Facts) -> tuple[str, ...]:
-    """Return the command that builds stored engines anew."""
+def _build_again(facts: Facts) -> tuple[str, ...]:
+    """Return the command that builds stored engines again."""
     return (
         f'rm {quote(str(storage.engines(facts)))}/*.engine && theia-ros build-engine --model '
         f'{quote(facts.params.model)} --backend {facts.params.backend}',
