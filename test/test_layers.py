@@ -45,6 +45,7 @@ FORBIDDEN: dict[str, set[str]] = {
     'client/tensors.py': ROS | MESSAGES,
     'client/subscriber.py': TORCH,
     'neighbours.py': PLAIN,
+    'npz.py': PLAIN,
     'hub/': PLAIN,
     'doctor/': PLAIN | {'numpy'},
     'doctor/probes.py': set(),  # each in a process of its own, to look at what it imports
