@@ -9,14 +9,16 @@ import time
 
 import numpy as np
 import pytest
-from helpers import ros_peer
 from helpers import synthetic
+from helpers.process import GENEROUS_S
+from helpers.process import ROOT
 from helpers.ros_peer import FAKE
 from helpers.ros_peer import image
 from helpers.ros_peer import jpeg
 from helpers.ros_peer import LATCHED
 from helpers.ros_peer import numbers
 from helpers.ros_peer import Peer
+from helpers.ros_peer import send_until
 from helpers.ros_peer import SENSOR
 from PIL import Image as Picture
 from sensor_msgs.msg import CompressedImage
@@ -25,9 +27,11 @@ from std_msgs.msg import Header
 from theia_msgs.msg import EncoderInfo
 from theia_msgs.msg import FeatureTensor
 
+from theia_ros.soak import figures
+
 pytestmark = pytest.mark.needs_ros
 
-SLOW = (str(ros_peer.ROOT / 'test' / 'helpers' / 'slow_node.py'),)
+SLOW = (str(ROOT / 'test' / 'helpers' / 'slow_node.py'),)
 STARTED = {**FAKE, 'autostart': True}
 # Nothing is lost on the way, so that counters can be compared exactly.
 SURE = {**STARTED, 'image_reliability': 'reliable', 'image_depth': 100, 'output_depth': 100}
@@ -40,15 +44,6 @@ ATTEMPTS = 3
 
 def stamp(msg):
     return msg.header.stamp.sec, msg.header.stamp.nanosec
-
-
-def send_until(peer, publisher, msg, condition, expected, node):
-    """Send a message now and then until something comes of it."""
-    end = time.monotonic() + ros_peer.GENEROUS_S
-    while not condition():
-        assert time.monotonic() < end, f'expected {expected}; the node said:\n{node.said}'
-        publisher.publish(msg)
-        peer.spin(0.1)
 
 
 # --- features ------------------------------------------------------------------------------------
@@ -137,8 +132,7 @@ def test_features_at_camera_rate(peer, start):
 
 def balanced(counters):
     """Tell whether every image is accounted for, with up to three in hand."""
-    kinds = ('encoded', 'dropped', 'unwanted', 'bad', 'limited', 'stale', 'failed')
-    return 0 <= counters['received'] - sum(counters[kind] for kind in kinds) <= 3
+    return 0 <= figures.in_flight(counters) <= 3
 
 
 def test_newest_image_wins_and_every_image_is_accounted_for(peer, start):
@@ -400,7 +394,7 @@ def test_cameras_of_different_size_with_native_preprocessing(peer, start):
 
     assert {(f.grid_height, f.grid_width) for f in front} == {(2, 3)}
     assert {(f.grid_height, f.grid_width) for f in wrist} == {(4, 1)}
-    assert 'multiples of 16, found 16x60; 16x48 fits' in node.said
+    node.wait_for('multiples of 16, found 16x60; 16x48 fits')
     assert peer.counters('front')['bad'] == 0
 
 
@@ -537,8 +531,8 @@ def test_lifecycle_three_times_round(peer, start):
         threads.append(node.threads())
 
     assert threads[2] <= threads[0]
-    assert 'ERROR' not in node.said
     assert node.stop() == 0
+    assert 'ERROR' not in node.said
 
 
 def test_counters_add_up_after_a_pause(peer, start):
@@ -742,7 +736,7 @@ def ends_well(node, number, meanwhile=time.sleep):
     """Send a signal; tell whether the node ended cleanly in the promised time."""
     started = time.monotonic()
     node.process.send_signal(number)
-    while node.process.poll() is None and time.monotonic() - started < ros_peer.GENEROUS_S:
+    while node.process.poll() is None and time.monotonic() - started < GENEROUS_S:
         meanwhile(0.02)
     passed_s = time.monotonic() - started
     assert node.wait() == 0, node.said

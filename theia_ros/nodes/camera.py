@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.subscription import Subscription
@@ -42,9 +43,9 @@ class Camera:
 
     Attributes:
         name: As in the parameters.
-        topic: That its messages come from, with its namespace.
+        topic: Where its messages come from, with the namespace.
         info: Newest calibration; None when the camera has none.
-        limit: Of the rate at which it is served.
+        limit: How often it may be served.
         received: Messages that arrived.
         limited: Not looked at, because of `max_rate_hz`.
         stale: Not looked at, because of `max_age_ms`.
@@ -84,8 +85,8 @@ class Camera:
         """Subscribe.
 
         Args:
-            node: That subscribes.
-            params: Of the node.
+            node: The node that subscribes.
+            params: Parameters of the node.
             receive: Is handed every message at once and must not wait.
             warn: Is told of publishers that cannot be heard.
         """
@@ -95,23 +96,24 @@ class Camera:
             self._last_ns = time.monotonic_ns()
             receive(self, Arrival(msg, self._last_ns))
 
-        def lost(event: object) -> None:
+        def lost(event: Any) -> None:
             self.lost += event.total_count_change
 
         self._count_anew()  # as the pipeline, which counts the dropped ones
         sentence = qos.mismatch(self.topic, 'publisher', 'set image_reliability to best_effort')
         self._last_ns = time.monotonic_ns()
         profile = qos.stream(params.image_reliability, params.image_depth)
-        callbacks = {'incompatible_qos': lambda event: warn(sentence(event)), 'message_lost': lost}
-        for names in (callbacks, ()):  # some middlewares cannot tell
-            events = qos.SubscriptionEventCallbacks(**{n: callbacks[n] for n in names})
-            try:
-                image = node.create_subscription(
-                    self._type, self.topic, received, profile, event_callbacks=events
-                )
-            except qos.UnsupportedEventTypeError:
-                continue
-            break
+
+        def subscribe(**callbacks: Callable[[Any], None]) -> Subscription:
+            events = qos.SubscriptionEventCallbacks(**callbacks)
+            return node.create_subscription(
+                self._type, self.topic, received, profile, event_callbacks=events
+            )
+
+        try:
+            image = subscribe(incompatible_qos=lambda e: warn(sentence(e)), message_lost=lost)
+        except qos.UnsupportedEventTypeError:  # some middlewares cannot tell
+            image = subscribe()
         info = node.create_subscription(
             CameraInfo, info_topic(self.topic), self._on_info, qos.stream('best_effort', 1)
         )

@@ -71,7 +71,7 @@ class EncoderNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # By the steady clock: with use_sim_time, the node's own may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._every_second = self.create_timer(1.0, self._tell, clock=steady)
+        self.create_timer(1.0, self._tell, clock=steady)
         self._autostart = self.create_timer(0.0, self._start, clock=steady)
 
     # --- transitions ---------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class EncoderNode(LifecycleNode):
             return
         for trigger in (self.trigger_configure, self.trigger_activate):
             if trigger() != TransitionCallbackReturn.SUCCESS:
-                raise TheiaRosError('autostart failed; the reason stands above')
+                raise TheiaRosError('autostart failed; the reason is above')
 
     def _use_params(self, params: NodeParams) -> None:
         self._params = params
