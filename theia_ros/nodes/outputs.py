@@ -37,10 +37,10 @@ class CameraOutputs:
         """Create the publishers; they are silent until the node is active.
 
         Args:
-            node: That publishes.
+            node: The node that publishes.
             camera: Name of the camera.
-            params: Of the node.
-            encoder: That gives the outputs.
+            params: Parameters of the node.
+            encoder: The encoder that gives the outputs.
             warn: Is told of subscribers that cannot be served.
         """
         profile = qos.stream(params.output_reliability, params.output_depth)

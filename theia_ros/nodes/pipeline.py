@@ -71,7 +71,7 @@ class Pipeline:
     """Take messages in and publish what is made of them, from `__init__` to `stop`.
 
     Attributes:
-        latencies: Of every step, and of every camera as `<camera>/<step>`.
+        latencies: Of every step as `<step>`, and of every camera as `<camera>/<step>`.
         failures: Batches lost to an error, in a row and not; see `last_failure`.
         last_failure: What the newest of them said; empty when the newest batch was fine.
     """
@@ -90,12 +90,12 @@ class Pipeline:
         """Start the threads.
 
         Args:
-            encoder: That encodes.
+            encoder: The encoder, which stays the caller's.
             cameras: By name.
             outputs: By name of the camera.
             array: Publisher of synchronized features; None unless `synchronize` is on.
-            params: Of the node.
-            clock: Of the node, by which stamps are judged.
+            params: Parameters of the node.
+            clock: Clock of the node, by which stamps are judged.
             warn: Is told of bad pictures, once for each camera and reason.
             error: Is given what a batch was lost to.
         """

@@ -28,7 +28,7 @@ class Pane:
 
     Attributes:
         topic: Full name.
-        type: Of its messages, as the graph calls it.
+        type: Type of its messages, as the graph calls it.
         title: For people; the same for all cameras.
     """
 
@@ -45,7 +45,7 @@ def panes_of(
     Args:
         node: Full name of the encoder node.
         camera: Name of the camera.
-        image_topic: That its pictures come from, with its namespace.
+        image_topic: Where its pictures come from, with the namespace.
         topics: All that somebody publishes, and their types.
     """
     below = f'{node}/{camera}/'

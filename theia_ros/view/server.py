@@ -52,7 +52,7 @@ async def serving(hub: Hub, host: str, port: int) -> AsyncIterator[str]:
     """Serve until the end of the context.
 
     Args:
-        hub: That browsers join.
+        hub: The hub that browsers join.
         host: Address to listen on.
         port: To listen on; 0 takes a free one.
 

@@ -53,7 +53,7 @@ def state_of(
     Args:
         nodes: By full name.
         statuses: Newest of each name, of hardware `OURS`.
-        domain: Of ROS.
+        domain: Number of the ROS domain.
     """
     return {
         'nodes': [_node(name, heard, statuses) for name, heard in sorted(nodes.items())],
