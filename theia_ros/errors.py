@@ -114,3 +114,8 @@ class ProvenanceError(FeatureError):
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its type where it has none."""
     return str(error).strip().partition('\n')[0] or type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """Return all of an error's text on one line, or its type where it has none."""
+    return ' '.join(str(error).split()) or type(error).__name__

@@ -12,6 +12,7 @@ from PIL import Image
 from PIL import UnidentifiedImageError
 
 from theia_ros.errors import FrameError
+from theia_ros.errors import one_line
 
 # Modes of Pillow that hold 8 bits a channel, so that turning them into RGB loses no depth.
 _8_BIT = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
@@ -70,5 +71,4 @@ def _decode(
     except FrameError:
         raise
     except Exception as exc:  # a damaged file leads Pillow to nearly every kind there is
-        what = ' '.join(str(exc).split()) or type(exc).__name__
-        raise FrameError('decode', f'{name} cannot be decoded: {what}') from exc
+        raise FrameError('decode', f'{name} cannot be decoded: {one_line(exc)}') from exc

@@ -20,6 +20,7 @@ from theia_ros.datatypes import Frame
 from theia_ros.encoder import Encoder
 from theia_ros.errors import EngineError
 from theia_ros.errors import FrameError
+from theia_ros.errors import one_line
 
 _MOST_BAD = 1000
 """Bad pictures in a row after which the journal is told of them."""
@@ -108,7 +109,7 @@ class Maker:
             # One picture must not cost the others theirs.
             return [result for frame in frames for result in self.make([frame])]
         except (EngineError, RuntimeError, MemoryError) as exc:
-            what = ' '.join(str(exc).split()) or type(exc).__name__
+            what = one_line(exc)
             if self.size == 1:
                 raise EngineError(f'the engine failed: {what}') from exc
             self._warn(f'batches of {self.size} fail, going on with {self.size // 2}: {what}')

@@ -25,6 +25,7 @@ from theia_ros.datatypes import Frame
 from theia_ros.datatypes import Provenance
 from theia_ros.errors import BagError
 from theia_ros.errors import FrameError
+from theia_ros.errors import one_line
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
@@ -100,8 +101,8 @@ def frame_of(raw: bytes, kind: str) -> Frame:
     try:
         msg = typestore().deserialize_cdr(raw, kind)
     except Exception as exc:  # damaged bytes lead to nearly every kind there is
-        what = ' '.join(str(exc).split()) or type(exc).__name__
-        raise FrameError('message', f'{len(raw)} bytes are no {kind}: {what}') from exc
+        what = f'{len(raw)} bytes are no {kind}: {one_line(exc)}'
+        raise FrameError('message', what) from exc
     return _READERS[kind](msg)
 
 
