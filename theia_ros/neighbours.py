@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from theia_ros.client.tensors import float32_of_bfloat16
 from theia_ros.client.tensors import view_of
 from theia_ros.errors import MalformedError
 from theia_ros.errors import ParameterError
@@ -167,7 +168,7 @@ def array_of_dlpack(msg: Any) -> NDArray[Any]:
     strides = [int(stride) * np.dtype(dtype).itemsize for stride in msg.strides]
     found = _strided('the tensor', msg.data, dtype, msg.shape, strides, int(msg.byte_offset))
     if kind == _BFLOAT16:
-        return (found.astype('<u4') << 16).view('<f4')
+        return float32_of_bfloat16(found)
     return found
 
 

@@ -95,8 +95,8 @@ class FeatureView:
         if self.dtype == 'float32':
             return self
         numbers = self._numbers()
-        if self.dtype == 'bfloat16':  # the upper half of a float32
-            wide = (numbers.astype('<u4') << 16).view('<f4')
+        if self.dtype == 'bfloat16':
+            wide = float32_of_bfloat16(numbers)
         else:
             wide = numbers.astype('<f4')
         return replace(self, dtype='float32', data=wide.reshape(-1).view(np.uint8))
@@ -197,6 +197,11 @@ def view_of(msg: Any, received_ns: int = 0) -> FeatureView:
         frame_id=msg.header.frame_id,
         received_ns=received_ns,
     )
+
+
+def float32_of_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return the numbers of which these bits, as of bfloat16, are the upper half in float32."""
+    return (bits.astype('<u4') << 16).view('<f4')
 
 
 def stamp_ns(stamp: Any) -> int:
