@@ -24,11 +24,11 @@ from tqdm import tqdm
 from theia_ros.catalog import model_folder
 from theia_ros.demo import model as demo_model
 from theia_ros.demo.panel import beside
-from theia_ros.demo.panel import Rgb
 from theia_ros.demo.panel import row
 from theia_ros.demo.panel import stack
 from theia_ros.demo.panel import Video
 from theia_ros.demo.sources import CLIP
+from theia_ros.demo.sources import Rgb
 from theia_ros.demo.watcher import CAMERA
 from theia_ros.demo.watcher import Watcher
 from theia_ros.errors import TheiaRosError
@@ -49,6 +49,22 @@ _EVERY_NS = 500_000_000
 
 def main() -> int:
     """Run the demo and return the exit status."""
+    args = _arguments()
+    try:
+        if args.view is None:
+            run(args)
+        else:
+            show(args)
+    except TheiaRosError as exc:
+        print(f'scripts/demo: {exc}', file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        print('scripts/demo: stopped', file=sys.stderr)
+        return 130
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='scripts/demo',
         description='Play pictures to the encoder on a real ROS graph, print what came of it, and '
@@ -81,18 +97,7 @@ def main() -> int:
         args.seconds = 0.0 if args.view is not None else 20.0  # the camera's word for no end
     elif not 0 < args.seconds < math.inf:
         parser.error(f'--seconds is {args.seconds}; use more than 0')
-    try:
-        if args.view is None:
-            run(args)
-        else:
-            show(args)
-    except TheiaRosError as exc:
-        print(f'scripts/demo: {exc}', file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        print('scripts/demo: stopped', file=sys.stderr)
-        return 130
-    return 0
+    return args
 
 
 def run(args: argparse.Namespace) -> None:
@@ -110,13 +115,13 @@ def run(args: argparse.Namespace) -> None:
         stack_.callback(rclpy.try_shutdown)
         video = stack_.enter_context(Video(args.output / 'panel.mp4'))
 
-        def show(pictures: Mapping[str, Rgb], stamp_ns: int) -> None:
+        def keep(pictures: Mapping[str, Rgb], stamp_ns: int) -> None:
             panel = row(pictures)
             video.add(panel, stamp_ns)
             if not moments or stamp_ns - moments[-1][0] >= _EVERY_NS:
                 moments.append((stamp_ns, panel))
 
-        watcher = Watcher(show)
+        watcher = Watcher(keep)
         encoder = stack_.enter_context(_process('encoder', _encoder_command(args), args.output))
         _spin(watcher, [encoder], lambda: watcher.info is not None, _START_S, 'an active encoder')
         watcher.subscribe()
@@ -251,6 +256,7 @@ def _process(name: str, command: list[str], folder: Path | None) -> Iterator[_Pr
             started.process.wait(10)
         except subprocess.TimeoutExpired:
             started.process.kill()
+            started.process.wait()
 
 
 def _spin(

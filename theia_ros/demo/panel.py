@@ -9,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
 
-Rgb = NDArray[np.uint8]
+from theia_ros.demo.sources import Rgb
 
 TILE_WH = (480, 360)
 _LABEL_PX = 28

@@ -20,6 +20,7 @@ _ZOOM = 0.8
 """Part of a photograph that is seen at the end of its move."""
 
 Rgb = NDArray[np.uint8]
+"""A picture, (H, W, 3)."""
 
 
 def pictures(size_wh: tuple[int, int], rate_hz: float) -> Iterator[Rgb]:

@@ -15,7 +15,8 @@ from theia_msgs.msg import EncoderInfo
 from theia_msgs.msg import FeatureTensor
 
 from theia_ros.conversions import frame_from_image
-from theia_ros.demo.panel import Rgb
+from theia_ros.conversions import stamp_ns
+from theia_ros.demo.sources import Rgb
 from theia_ros.nodes import qos
 
 CAMERA = 'camera'
@@ -29,9 +30,9 @@ class Watcher(Node):
     """Subscribe to the camera, its features and every map, and join them by their stamps.
 
     Attributes:
-        info: Of the encoder; None until it is active.
+        info: Provenance of the encoder; None until it is active.
         latency_ms: Of each feature message, from the stamp of its image to its arrival here.
-        shape: Of the last features.
+        shape: Shape of the last features.
         counters: Newest figures of each status in /diagnostics.
         states: Newest message of each status in /diagnostics.
     """
@@ -78,7 +79,7 @@ class Watcher(Node):
             self.states[status.name] = status.message
 
     def _on_features(self, msg: FeatureTensor) -> None:
-        self.latency_ms.append((time.time_ns() - _stamp_ns(msg)) / 1e6)
+        self.latency_ms.append((time.time_ns() - stamp_ns(msg)) / 1e6)
         self.shape = tuple(msg.shape)
 
     def _collector(self, topic: str) -> Callable[[Image], None]:
@@ -87,17 +88,13 @@ class Watcher(Node):
                 if topic in self._topics:
                     self._topics.remove(topic)
                 return
-            stamp_ns = _stamp_ns(msg)
-            parts = self._waiting.setdefault(stamp_ns, {})
+            taken_ns = stamp_ns(msg)
+            parts = self._waiting.setdefault(taken_ns, {})
             parts[topic] = np.ascontiguousarray(frame_from_image(msg).rgb)
             if len(parts) == 1 + len(self._topics):
-                del self._waiting[stamp_ns]
-                self._show({t: parts[t] for t in (_CAMERA_TOPIC, *self._topics)}, stamp_ns)
+                del self._waiting[taken_ns]
+                self._show({t: parts[t] for t in (_CAMERA_TOPIC, *self._topics)}, taken_ns)
             while len(self._waiting) > _KEEP:
                 del self._waiting[min(self._waiting)]
 
         return collect
-
-
-def _stamp_ns(msg: Image | FeatureTensor) -> int:
-    return msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
