@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -281,3 +282,31 @@ def test_killed_encoder_is_told_with_its_log(start, model):
     assert line.startswith('scripts/demo: the encoder ended')
     assert str(demo.output / 'encoder.log') in line
     assert demo.family() == {}
+
+
+@pytest.mark.parametrize(
+    ('given', 'model', 'video'),
+    [
+        ({}, 'demo-tiny', 'clip'),
+        ({'model': 'demo-tiny'}, 'demo-tiny', 'clip'),
+        ({'video': 'mine.mp4'}, 'demo-dinov2-small', 'mine.mp4'),
+        ({'device': 0}, 'demo-dinov2-small', None),
+        ({'model': 'my_model'}, 'my_model', None),
+        ({'model': 'demo-tiny', 'video': 'mine.mp4'}, 'demo-tiny', 'mine.mp4'),
+    ],
+    ids=str,
+)
+def test_what_was_learned_from_the_table_is_shown_on_the_table(
+    given, model, video, monkeypatch, capsys
+):
+    from theia_ros.demo import __main__ as demo
+    from theia_ros.demo.sources import CLIP
+
+    made = []
+    monkeypatch.setattr(demo.demo_model, 'prepare', lambda folder, report: made.append(folder))
+    args = argparse.Namespace(**{'model': None, 'video': None, 'device': None, **given})
+    demo.choose_model(args)
+    assert args.model == model
+    assert args.video == (str(CLIP) if video == 'clip' else video)
+    assert [folder.name for folder in made] == [model] * (model == 'demo-dinov2-small')
+    assert ('its maps hold nowhere else' in capsys.readouterr().out) == (len(given) == 2)

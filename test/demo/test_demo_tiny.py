@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -123,32 +122,3 @@ def test_the_maps_of_the_clip_are_right(clip, encoder):
 
 def _classes():
     return json.loads((FOLDER / 'config.json').read_text())['classes']
-
-
-@pytest.mark.needs_ros
-@pytest.mark.parametrize(
-    ('given', 'model', 'video'),
-    [
-        ({}, NAME, 'clip'),
-        ({'model': NAME}, NAME, 'clip'),
-        ({'video': 'mine.mp4'}, 'demo-dinov2-small', 'mine.mp4'),
-        ({'device': 0}, 'demo-dinov2-small', None),
-        ({'model': 'my_model'}, 'my_model', None),
-        ({'model': NAME, 'video': 'mine.mp4'}, NAME, 'mine.mp4'),
-    ],
-    ids=str,
-)
-def test_what_was_learned_from_the_table_is_shown_on_the_table(
-    given, model, video, monkeypatch, capsys
-):
-    from theia_ros.demo import __main__ as demo
-    from theia_ros.demo.sources import CLIP
-
-    made = []
-    monkeypatch.setattr(demo.demo_model, 'prepare', lambda folder, report: made.append(folder))
-    args = argparse.Namespace(**{'model': None, 'video': None, 'device': None, **given})
-    demo.choose_model(args)
-    assert args.model == model
-    assert args.video == (str(CLIP) if video == 'clip' else video)
-    assert [folder.name for folder in made] == [model] * (model == 'demo-dinov2-small')
-    assert ('its maps hold nowhere else' in capsys.readouterr().out) == (len(given) == 2)
