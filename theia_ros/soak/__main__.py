@@ -93,7 +93,8 @@ class Process:
 
     def rss_mb(self) -> float:
         """Return its resident memory, megabytes."""
-        return round(resident_mb(self._process.pid), 2)
+        held_mb: float = resident_mb(self._process.pid)
+        return round(held_mb, 2)
 
     def held(self) -> dict[str, float]:
         """Return how many threads and file descriptors it has, and kinds of its memory."""
