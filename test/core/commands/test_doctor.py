@@ -39,19 +39,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic.write_model(tmp_path_factory.mktemp('small'), teachers=())
 
 
+def without_ros(fakes: Path, modules: dict[str, str] | None = None) -> dict[str, str]:
+    """Return variables of a machine without ROS; modules by name stand in front of all others.
+
+    So these tests are the same everywhere; test/ros has the other half.
+    """
+    fakes.mkdir(exist_ok=True)
+    for name, code in {'sitecustomize': NO_ROS, **(modules or {})}.items():
+        (fakes / f'{name}.py').write_text(code)
+    return {**os.environ, 'PYTHONPATH': f'{fakes}{os.pathsep}{ROOT}'}
+
+
 @pytest.fixture
 def doctor(tmp_path: Path):
-    """Return a function that runs the command; modules by name stand in front of all others."""
+    """Return a function that runs the command without ROS; see `without_ros`."""
 
     def run(*arguments, modules: dict[str, str] | None = None, **variables):
-        fakes = tmp_path / 'fakes'
-        fakes.mkdir(exist_ok=True)
-        # Without ROS, so that these tests are the same everywhere; test/ros has the other half.
-        for name, code in {'sitecustomize': NO_ROS, **(modules or {})}.items():
-            (fakes / f'{name}.py').write_text(code)
         return subprocess.run(
             [sys.executable, '-m', 'theia_ros.cli', 'doctor', *map(str, arguments)],
-            env={**os.environ, 'PYTHONPATH': f'{fakes}{os.pathsep}{ROOT}', **variables},
+            env={**without_ros(tmp_path / 'fakes', modules), **variables},
             capture_output=True,
             text=True,
         )
@@ -200,11 +206,8 @@ def test_help_has_examples_and_the_exit_status(capsys) -> None:
 
 def test_nobody_reads_to_the_end(doctor, folder: Path, tmp_path: Path) -> None:
     """As with `theia-ros doctor | head -1`."""
-    fakes = tmp_path / 'fakes'
-    fakes.mkdir()
-    (fakes / 'sitecustomize.py').write_text(NO_ROS)
+    environ = without_ros(tmp_path / 'fakes')
     command = [sys.executable, '-m', 'theia_ros.cli', 'doctor', '--no-engine', '--model', folder]
-    environ = {**os.environ, 'PYTHONPATH': f'{fakes}{os.pathsep}{ROOT}'}
     with subprocess.Popen(
         command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -219,14 +222,8 @@ def test_nobody_reads_to_the_end(doctor, folder: Path, tmp_path: Path) -> None:
 def test_a_terminal_gets_colour_and_letters_that_it_has(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     strange = tmp_path / 'mödel'
-    fakes = tmp_path / 'fakes'
-    fakes.mkdir()
-    (fakes / 'sitecustomize.py').write_text(NO_ROS)
-    environ = {
-        **{k: v for k, v in os.environ.items() if k != 'NO_COLOR'},
-        'PYTHONPATH': f'{fakes}{os.pathsep}{ROOT}',
-        'PYTHONIOENCODING': 'ascii',
-    }
+    environ = {**without_ros(tmp_path / 'fakes'), 'PYTHONIOENCODING': 'ascii'}
+    environ.pop('NO_COLOR', None)
     command = [sys.executable, '-m', 'theia_ros.cli', 'doctor', '--no-engine', '--model', strange]
     process = subprocess.Popen(command, env=environ, stdout=follower, stderr=subprocess.DEVNULL)
     os.close(follower)
