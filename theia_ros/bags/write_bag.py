@@ -42,6 +42,8 @@ _VERSION: Literal[8] = 8
 """Of the metadata: the newest that ROS 2 Humble reads as well."""
 _NO_DIGEST = 'RIHS01_' + '0' * 64
 """Of a type whose definition the recording does not hold."""
+_NO_MORE = Made(-1, '', 0)
+"""Of an index that no picture has."""
 _FOREVER = QosTime(9223372036, 854775807)
 
 
@@ -107,18 +109,16 @@ def write_bag(
     Raises:
         BagError: The recording cannot be read, or has changed, or the bag cannot be written.
     """
-    info_topic, *features = topics
-    tensors = len(features) // len(selection.cameras)
+    info_topic, *feature_topics = topics
     writer = Writer(folder, version=_VERSION, storage_plugin=STORAGES[storage])
     writer.set_custom_data(MARK, facts)
     with written(folder), writer:
         latched, stream = _qos(QosDurability.TRANSIENT_LOCAL), _qos(QosDurability.VOLATILE)
         of_info = _add(writer, info_topic, INFO, latched)
+        added = [_add(writer, topic, FEATURES, stream) for topic in feature_topics]
+        tensors = len(added) // len(selection.cameras)
         of_features = {
-            camera: [
-                _add(writer, topic, FEATURES, stream)
-                for topic in features[i * tensors : (i + 1) * tensors]
-            ]
+            camera: added[i * tensors : (i + 1) * tensors]
             for i, camera in enumerate(selection.cameras)
         }
         by_topic = {(c.topic, c.kind): c.name for c in selection.cameras.values()}
@@ -129,7 +129,8 @@ def write_bag(
                 copies[key] = _copy(writer, connection)
         start_ns = max(source.start_ns, selection.start_ns or 0)
         writer.write(of_info, start_ns, info_as_bytes(info))
-        coming, made = journal.read(), None
+        coming = journal.read()
+        made = next(coming, _NO_MORE)
         index = -1
         messages = source.messages(selection.start_ns, selection.end_ns)
         for count, (connection, received_ns, raw) in enumerate(messages, 1):
@@ -138,14 +139,13 @@ def write_bag(
                 writer.write(copies[key], received_ns, raw)
             if key in by_topic:
                 index += 1
-                while made is None or made.index < index:
-                    made = next(coming, Made(2**63, '', 0))
-                if made.index == index:
-                    if (made.camera, made.received_ns) != (by_topic[key], received_ns):
-                        raise BagError(f'{source.path} has changed; remove {folder.parent}')
-                    outs = of_features[made.camera] if made.messages else []
-                    for out, message in zip(outs, made.messages, strict=True):
-                        writer.write(out, received_ns, message)
+            if key in by_topic and made.index == index:
+                if (made.camera, made.received_ns) != (by_topic[key], received_ns):
+                    raise BagError(f'{source.path} has changed; remove {folder.parent}')
+                outs = of_features[made.camera] if made.messages else []
+                for out, message in zip(outs, made.messages, strict=True):
+                    writer.write(out, received_ns, message)
+                made = next(coming, _NO_MORE)
             advance(count)
 
 
