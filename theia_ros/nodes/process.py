@@ -22,6 +22,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from theia_ros.errors import one_line
 from theia_ros.errors import TheiaRosError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -127,8 +128,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
         InvalidParameterValueException,
         rclpy._rclpy_pybind11.RCLError,  # a parameter file that cannot be read, for one
     ) as exc:
-        line = ' '.join(str(exc).split())
-        sys.stderr.write(f'{Path(sys.argv[0]).name}: {line}\n')
+        sys.stderr.write(f'{Path(sys.argv[0]).name}: {one_line(exc)}\n')
         return 2
     finally:
         _on_signals(_ignore)

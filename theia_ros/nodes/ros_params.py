@@ -22,6 +22,7 @@ from rclpy.parameter import Parameter
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from rclpy.validate_topic_name import validate_topic_name
 
+from theia_ros.errors import first_line
 from theia_ros.errors import ParameterError
 from theia_ros.params import make
 from theia_ros.params import NodeParams
@@ -60,8 +61,8 @@ def read(node: Node) -> NodeParams:
             full = expand_topic_name(topic, node.get_name(), node.get_namespace())
             validate_full_topic_name(full)
         except (NameValidationException, ValueError) as exc:
-            line = str(exc).partition('\n')[0].rstrip(':')
-            raise ParameterError(f'image topic {topic!r}: {line}') from exc
+            wrong = first_line(exc).rstrip(':')
+            raise ParameterError(f'image topic {topic!r}: {wrong}') from exc
     return params
 
 
