@@ -215,23 +215,35 @@ def _write(
     image_topics = {c.name: c.topic for c in selection.cameras.values()}
     start_ns = max(source.start_ns, selection.start_ns or 0)
     info = info_of(encoder.provenance, request.dtype, start_ns, image_topics)
-    if request.format == BAG:
-        whole = selection.start_ns is None and selection.end_ns is None
-        messages = source.message_count if whole else None
-        with _Progress(messages, 'message', 'writing') as progress:
-            write_bag(
-                folder,
-                request.storage or source.storage,
-                source,
-                selection,
-                journal,
-                topics,
-                info,
-                request.without_images,
-                json.dumps(told),
-                progress.move,
-            )
+    if request.format != BAG:
+        _write_shards(request, journal, image_topics, info, folder, told)
         return
+    whole = selection.start_ns is None and selection.end_ns is None
+    messages = source.message_count if whole else None
+    with _Progress(messages, 'message', 'writing') as progress:
+        write_bag(
+            folder,
+            request.storage or source.storage,
+            source,
+            selection,
+            journal,
+            topics,
+            info,
+            request.without_images,
+            json.dumps(told),
+            progress.move,
+        )
+
+
+def _write_shards(
+    request: Request,
+    journal: Journal,
+    image_topics: Mapping[str, str],
+    info: Any,
+    folder: Path,
+    told: dict[str, Any],
+) -> None:
+    """Write the shards, and beside them all that is told of the result."""
     told['encoder_info'] = as_plain(info)
     with _Progress(encoded(told['cameras']), 'image', 'writing') as progress:
         shards = write_shards(
