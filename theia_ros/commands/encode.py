@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError(f'--batch-size is {args.batch_size}; use 1 or more')
     if not args.output.parent.is_dir():
         raise ParameterError(f'{args.output}: folder {args.output.parent} does not exist')
+    if args.output.is_dir():
+        raise ParameterError(f'{args.output} is a folder; name a file for --output')
     missing = next((path for path in args.images if not path.is_file()), None)
     if missing:
         raise ParameterError(f'{missing}: no such file')

@@ -94,6 +94,7 @@ def test_mistakes_are_one_line(photos, tiny_folder: Path, tmp_path: Path, capsys
         ([photos[0], '--model', '', *out], "unknown model ''"),
         ([photos[0], '--model', 'theia-tiny-patch16-224-cdiv', *out], 'run: theia-ros fetch'),
         ([photos[0], *model, *elsewhere], 'does not exist'),
+        ([photos[0], *model, '--output', str(tmp_path)], f'{tmp_path} is a folder; name a file'),
         ([photos[0], *model, *out, '--tensors', 'deep'], "has no tensor 'deep'; it has theia"),
         ([photos[0], *model, *out, '--tensors', 'dinov2/image'], "no tensor 'dinov2/image'"),
         ([photos[0], *model, *out, '--tensors', ','], '--tensors names none'),
