@@ -15,6 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from theia_ros import transport
 from theia_ros.errors import EngineError
+from theia_ros.nodes.process import interrupts_kept
 
 _END_S = 10.0
 
@@ -75,6 +76,7 @@ def ros() -> Iterator[str]:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         chosen = {name: os.environ[name] for name in transport.VARIABLES if os.environ.get(name)}
-        yield ', '.join(f'{name}={Path(value).name}' for name, value in chosen.items())
+        with interrupts_kept():
+            yield ', '.join(f'{name}={Path(value).name}' for name, value in chosen.items())
     finally:
         rclpy.try_shutdown()

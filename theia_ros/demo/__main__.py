@@ -32,6 +32,7 @@ from theia_ros.demo.sources import Rgb
 from theia_ros.demo.watcher import CAMERA
 from theia_ros.demo.watcher import Watcher
 from theia_ros.errors import TheiaRosError
+from theia_ros.nodes.process import interrupts_kept
 from theia_ros.nodes.process import keep_large_buffers
 
 EXAMPLES = """examples:
@@ -51,10 +52,11 @@ def main() -> int:
     """Run the demo and return the exit status."""
     args = _arguments()
     try:
-        if args.view is None:
-            run(args)
-        else:
-            show(args)
+        with interrupts_kept():
+            if args.view is None:
+                run(args)
+            else:
+                show(args)
     except TheiaRosError as exc:
         print(f'scripts/demo: {exc}', file=sys.stderr)
         return 2

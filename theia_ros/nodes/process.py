@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from theia_ros.errors import TheiaRosError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEEP_BYTES, _ARENAS = 1 << 29, 2
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SIGNALS_S = 0.2
 _LONGEST_END_S = 1.6
 
@@ -61,8 +64,41 @@ def resident_mb(pid: int | str = 'self') -> float:
     return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
+@contextlib.contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Let a signal end as KeyboardInterrupt, also if a library makes another error of that.
+
+    rclpy does: where its pybind11 calls python, as for the constructor of a message that it takes,
+    whatever is raised there becomes a RuntimeError. For the main thread only.
+    """
+    came = False
+
+    def noticing(handler: Callable[..., object]) -> Callable[..., None]:
+        def notice(*args: object) -> None:
+            nonlocal came
+            came = True
+            handler(*args)
+
+        return notice
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    ours = {number: noticing(handler) for number, handler in before.items() if callable(handler)}
+    for number, handler in ours.items():
+        signal.signal(number, handler)
+    try:
+        yield
+    except Exception as exc:
+        if came:
+            raise KeyboardInterrupt from exc
+        raise
+    finally:
+        for number, handler in ours.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, before[number])
+
+
 def _on_signals(handler: Callable[..., None]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, handler)
 
 
@@ -109,14 +145,17 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     try:
         _on_signals(_stop)
         _end_in_time()
-        # rclpy's own handlers would shut ROS down under a node that is publishing.
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        node = make()
-        # Python serves signals between callbacks: let there be some.
-        node.create_timer(_SIGNALS_S, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
+        with interrupts_kept():
+            # rclpy's own handlers would shut ROS down under a node that is publishing.
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+            node = make()
+            # Python serves signals between callbacks: let there be some.
+            node.create_timer(
+                _SIGNALS_S, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            )
+            executor = SingleThreadedExecutor()
+            executor.add_node(node)
+            executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except rclpy._rclpy_pybind11.UnknownROSArgsError as exc:

@@ -33,6 +33,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from theia_msgs.msg import Latency
 
 from theia_ros.errors import TheiaRosError
+from theia_ros.nodes.process import interrupts_kept
 from theia_ros.nodes.process import resident_mb
 from theia_ros.soak import figures
 
@@ -421,9 +422,10 @@ def _run(args: argparse.Namespace) -> int:
 
         stack.callback(stop_all)
         try:
-            soak.start()
-            soak.run()
-            result = soak.finish()
+            with interrupts_kept():
+                soak.start()
+                soak.run()
+                result = soak.finish()
         except TheiaRosError as exc:
             sys.stderr.write(f'\nscripts/soak: {exc}\n')
             return 1
