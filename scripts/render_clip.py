@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arguments import whole
 
 MISSING = ''
 try:
@@ -230,12 +231,6 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
-    def whole(text: str) -> int:
-        value = int(text)
-        if value < 1:
-            raise argparse.ArgumentTypeError(f'{value} is not positive')
-        return value
 
     def positive(text: str) -> float:
         value = float(text)

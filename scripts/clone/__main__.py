@@ -21,6 +21,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
+from arguments import whole
 
 from clone import report
 from clone.episodes import Task
@@ -52,12 +53,6 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
-    def whole(text: str) -> int:
-        value = int(text)
-        if value < 1:
-            raise argparse.ArgumentTypeError(f'{value} is not positive')
-        return value
 
     add = parser.add_argument
     add('steps', nargs='*', metavar='STEP', help=f'of {", ".join(STEPS)}; all of them by default')
