@@ -42,6 +42,11 @@ class Latest(Generic[T]):
             senders = list(self._items)[: self._most]
             return {sender: self._items.pop(sender) for sender in senders}
 
+    def empty(self) -> bool:
+        """Tell whether nothing waits to be taken."""
+        with self._ready:
+            return not self._items
+
     def replaced(self, sender: str) -> int:
         """Return how many items of a sender were replaced before anybody took them."""
         with self._ready:

@@ -1,9 +1,11 @@
-"""A thread that works, and a place to hand its results on."""
+"""A thread that works on what comes, and work that is done in order, here or beside."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic
 from typing import Protocol
 from typing import TypeVar
@@ -52,32 +54,38 @@ class Worker(Generic[T]):
                 self._failed(exc)
 
 
-class Handover(Generic[T]):
-    """A source with one place, in which nothing is lost: `put` waits until it is free."""
+class InOrder(Generic[T]):
+    """Hand pieces to `work` in their order: here and now, or beside what the caller does next.
 
-    def __init__(self) -> None:
-        """Make an empty, open place."""
-        self._changed = threading.Condition()
-        self._piece: T | None = None
-        self._closed = False
+    Here is sooner, since no other thread has to wake up for it; beside lets the caller go on.
+    """
 
-    def put(self, piece: T) -> None:
-        """Wait until the place is free, and leave a piece there."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._piece is None)
-            self._piece = piece
-            self._changed.notify_all()
+    def __init__(self, work: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
+        """Prepare a thread for what is done beside.
 
-    def take(self) -> T | None:
-        """Wait for a piece and return it; None once closed and empty."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._piece is not None or self._closed)
-            piece, self._piece = self._piece, None
-            self._changed.notify_all()
-            return piece
+        Args:
+            work: As for `Worker`.
+            failed: As for `Worker`.
+        """
+        self._work = work
+        self._failed = failed
+        self._thread = ThreadPoolExecutor(1, 'theia-beside')
+        self._last: Future[None] = self._thread.submit(lambda: None)
 
-    def close(self) -> None:
-        """Let `take` return None after the piece that is there."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+    def do(self, piece: T, beside: bool) -> None:
+        """Wait for the last piece, and work on the next."""
+        self._last.result()
+        if beside:
+            self._last = self._thread.submit(self._try, piece)
+        else:
+            self._try(piece)
+
+    def stop(self) -> None:
+        """Finish the piece in hand and end the thread."""
+        self._thread.shutdown()
+
+    def _try(self, piece: T) -> None:
+        try:
+            self._work(piece)
+        except Exception as exc:
+            self._failed(exc)

@@ -48,6 +48,17 @@ def test_taking_waits_for_an_item() -> None:
     assert taken == [{'front': 1}]
 
 
+def test_it_is_empty_until_somebody_puts_and_once_all_is_taken() -> None:
+    box: Latest[int] = Latest(most=1)
+    assert box.empty()
+    box.put('a', 1)
+    box.put('b', 1)
+    box.take()
+    assert not box.empty()
+    box.take()
+    assert box.empty()
+
+
 def test_closing_wakes_every_taker_and_drops_the_rest() -> None:
     box: Latest[int] = Latest(most=9)
     taken: list[dict[str, int] | None] = []

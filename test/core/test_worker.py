@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from theia_ros.latest import Latest
-from theia_ros.worker import Handover
+from theia_ros.worker import InOrder
 from theia_ros.worker import Worker
 
 
@@ -52,29 +54,56 @@ def test_an_error_is_told_and_the_next_batch_is_served() -> None:
     assert [str(e) for e in errors] == ['broken']
 
 
-def test_a_handover_loses_nothing_and_makes_the_bringer_wait() -> None:
-    place: Handover[int] = Handover()
-    place.put(1)
-    bringer = threading.Thread(target=place.put, args=[2])
+def test_work_in_order_waits_for_the_last_piece() -> None:
+    done: list[tuple[int, str]] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(piece: int) -> None:
+        if piece == 1:
+            begun.set()
+            assert go_on.wait(10)
+        done.append((piece, threading.current_thread().name))
+
+    in_order = InOrder(work, lambda exc: None)
+    in_order.do(1, beside=True)
+    assert begun.wait(10)
+    assert done == []
+    bringer = threading.Thread(target=in_order.do, args=[2, False], name='bringer')
     bringer.start()
     bringer.join(0.05)
     assert bringer.is_alive()
-    assert place.take() == 1
+    go_on.set()
     bringer.join(10)
-    place.close()
-    assert place.take() == 2
-    assert place.take() is None
+    assert done == [(1, 'theia-beside_0'), (2, 'bringer')]
+    in_order.stop()
 
 
-def test_stopping_the_second_worker_finishes_what_the_first_brought() -> None:
+@pytest.mark.parametrize('beside', [False, True])
+def test_an_error_of_a_piece_in_order_is_told(beside: bool) -> None:
+    errors: list[Exception] = []
+    done: list[int] = []
+
+    def work(piece: int) -> None:
+        if piece == 1:
+            raise ValueError('broken')
+        done.append(piece)
+
+    in_order = InOrder(work, errors.append)
+    in_order.do(1, beside)
+    in_order.do(2, beside)
+    in_order.stop()
+    assert [str(e) for e in errors] == ['broken']
+    assert done == [2]
+
+
+def test_stopping_finishes_what_was_brought() -> None:
     box: Latest[int] = Latest(most=1)
-    place: Handover[dict[str, int]] = Handover()
     done: list[dict[str, int]] = []
-    first = Worker(box, place.put, lambda exc: None)
-    second = Worker(place, done.append, lambda exc: None)
+    in_order = InOrder(done.append, lambda exc: None)
+    worker = Worker(box, lambda p: in_order.do(p, not box.empty()), lambda exc: None)
     for item in range(50):
         box.put('a', item)
-    first.stop()
-    second.stop()
+    worker.stop()
+    in_order.stop()
     assert len(done) + box.replaced('a') in (49, 50)  # one may lie in the box when it closes
     assert done == sorted(done, key=lambda batch: batch['a'])

@@ -1,8 +1,8 @@
 """The way of a picture through the node.
 
-The executor's thread only stores. A second one converts and encodes, a third publishes features
-while the next pictures are encoded. A fourth decodes and publishes maps of the newest features,
-so that a slow map never delays a policy.
+The executor's thread only stores. A second one converts, encodes and publishes features; where
+the next pictures wait already, it leaves the publishing to a third and goes on with them. A fourth
+decodes and publishes maps of the newest features, so that a slow map never delays a policy.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from theia_ros.params import NodeParams
 from theia_ros.sync import Synchronizer
 from theia_ros.timing import Latencies
 from theia_ros.timing import Stopwatch
-from theia_ros.worker import Handover
+from theia_ros.worker import InOrder
 from theia_ros.worker import Worker
 
 _ALL = '*'
@@ -46,7 +46,7 @@ _ALL = '*'
 
 @dataclass(frozen=True)
 class Round:
-    """Features that were made in one round and wait to be published.
+    """Features that were made in one round, to be published.
 
     Attributes:
         features: By camera and by tensor.
@@ -115,11 +115,10 @@ class Pipeline:
         if array:
             self._sync = Synchronizer(list(cameras), round(params.sync_tolerance_ms * 1e6))
         self._arrived: Latest[Mapping[str, Arrival]] = Latest(most=encoder.max_batch)
-        self._rounds: Handover[Round] = Handover()
+        self._rounds = InOrder(self._publish_features, self._failed)
         self._undecoded: Latest[Undecoded] = Latest(most=1)
         self._workers: list[Worker[Any]] = [
             Worker(self._arrived, self._encode_round, self._failed),
-            Worker(self._rounds, self._publish_features, self._failed),
             Worker(self._undecoded, self._publish_maps, self._failed),
         ]
 
@@ -131,6 +130,7 @@ class Pipeline:
         """Finish what is in hand and end the threads."""
         for worker in self._workers:
             worker.stop()
+        self._rounds.stop()
 
     def dropped(self, camera: str) -> int:
         """Return how many pictures of a camera gave way to newer ones, or found no partners."""
@@ -185,7 +185,8 @@ class Pipeline:
                 features |= self._encode(batch, wanted)
         if features:
             complete = all(BACKBONE in features.get(name, ()) for name in self._cameras)
-            self._rounds.put(Round(features, arrivals, complete and _ALL in taken))
+            made = Round(features, arrivals, complete and _ALL in taken)
+            self._rounds.do(made, beside=not self._arrived.empty())
 
     def _wanted(self, name: str) -> frozenset[str]:
         wanted = self._outputs[name].wanted()
@@ -248,7 +249,7 @@ class Pipeline:
         self.last_failure = str(error) or type(error).__name__
         self._error(error)
 
-    # --- on the publishing thread ---------------------------------------------------------------
+    # --- on the encoding thread, or beside it ---------------------------------------------------
 
     def _publish_features(self, made: Round) -> None:
         watch = Stopwatch()
