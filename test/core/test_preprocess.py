@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 from helpers import synthetic
+from PIL import Image
 
 from theia_ros.errors import FrameError
 from theia_ros.preprocess import covered_region
@@ -53,6 +54,17 @@ def test_pictures_of_a_batch_keep_their_order_and_their_bytes() -> None:
     pictures = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
     batch = prepare(pictures, 'official')
     np.testing.assert_array_equal(batch, [official(picture) for picture in pictures])
+
+
+def test_a_result_outlives_the_next_pictures_of_any_size() -> None:
+    rng = np.random.default_rng(1)
+    shapes = [(48, 64), (48, 64), (90, 30), (48, 64), (224, 300), (300, 224)]
+    pictures = [rng.integers(0, 256, (*hw, 3), np.uint8) for hw in shapes]
+    kept = [official(picture) for picture in pictures]
+    for pixels, picture in zip(kept, pictures, strict=True):
+        first = Image.fromarray(picture).resize((224, picture.shape[0]), Image.Resampling.BILINEAR)
+        alone = np.asarray(first.resize((224, 224), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(pixels, alone)
 
 
 def test_tall_pictures_have_the_bytes_of_pillow_12() -> None:
