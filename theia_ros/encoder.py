@@ -103,7 +103,9 @@ class Encoder:
         self.params = params
         opened = open_checked(params, report)
         self._engine = opened.engine
-        self._prepare, note = preparation(params.preprocessing, self._engine.pixels_on)
+        self._prepare, note = preparation(
+            params.preprocessing, self._engine.pixels_on, params.cuda_graphs
+        )
         if note:
             opened = replace(opened, notes=(*opened.notes, note))
         self._decoders = {

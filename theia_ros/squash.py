@@ -8,8 +8,11 @@ triangle as wide as a new pixel, or as an old one where the picture grows (`Resa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from functools import partial
 from itertools import groupby
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from theia_ros.catalog import IMAGE_PX
+from theia_ros.cuda_graphs import record
 from theia_ros.errors import EngineError
 from theia_ros.errors import first_line
 from theia_ros.preprocess import prepare
@@ -28,6 +32,8 @@ _BITS = 22
 """Of a weight of one; with 8 bits of a pixel, 30 of 32."""
 _MOST_PRODUCTS = 1 << 25
 """That are in memory at once, 5 bytes each."""
+_MOST_RECORDED = 1 << 23
+"""Numbers of a batch that is worth a graph; a larger one takes longer than it takes to launch."""
 _TRIED = (480, 640), (97, 301), (100, 80)
 """Sizes for which a device is compared with the host."""
 
@@ -35,7 +41,7 @@ Prepare = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.uint8] | Tensor]
 """Makes a batch of model input, (B, H, W, 3), from pictures (H, W, 3)."""
 
 
-def preparation(preset: str, device: torch.device) -> tuple[Prepare, str]:
+def preparation(preset: str, device: torch.device, graphs: bool) -> tuple[Prepare, str]:
     """Return what prepares pictures for an engine, and what people should know of it.
 
     It works on the device where that gives the same bytes as the host, which is tried here.
@@ -43,18 +49,41 @@ def preparation(preset: str, device: torch.device) -> tuple[Prepare, str]:
     Args:
         preset: Key of `PRESETS`.
         device: Where the engine takes its pixels from.
+        graphs: See `Squash`.
     """
     on_host = partial(prepare, preset=preset)
     if device.type == 'cpu' or preset != 'official':
         return on_host, ''
-    squash = Squash(device)
+    squash = Squash(device, graphs)
     rng = np.random.default_rng(0)
-    for size in _TRIED:
-        picture = rng.integers(0, 256, (*size, 3), np.uint8)
-        if not np.array_equal(squash([picture]).cpu().numpy(), on_host([picture])):
-            note = f'pictures are resized on the host: {device} gives other bytes'
-            return on_host, note
+    try:
+        for size in _TRIED:
+            picture = rng.integers(0, 256, (*size, 3), np.uint8)
+            for _ in range(2):  # as it is, and as it was recorded
+                if not np.array_equal(squash([picture]).cpu().numpy(), on_host([picture])):
+                    return on_host, f'pictures are resized on the host: {device} gives other bytes'
+    except EngineError as exc:
+        return on_host, f'pictures are resized on the host: {exc}'
     return squash, ''
+
+
+_Tables = Mapping[int, tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """Resizing pictures of one shape as a graph, and the memory that it works on."""
+
+    graph: torch.cuda.CUDAGraph
+    pixels: Tensor
+    tables: _Tables
+    result: Tensor
+
+    def replay(self, staged: Tensor) -> Tensor:
+        """Resize; the result is copied, since the next replay writes to the same memory."""
+        self.pixels.copy_(staged)
+        self.graph.replay()
+        return self.result.clone()
 
 
 class Squash:
@@ -63,15 +92,24 @@ class Squash:
     Not for several threads at once.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, graphs: bool) -> None:
         """Prepare for pictures of any size.
 
         Args:
             device: Where the model input shall be.
+            graphs: Record the work for a shape that comes again as a CUDA graph, and replay it
+                from then on. Resizing one picture is a dozen kernels of microseconds each, which
+                take far longer to launch than to run.
         """
         self._device = device
         self._staging = torch.empty(0, dtype=torch.uint8)
         self._tables = lru_cache(maxsize=64)(self._table)
+        self._graphs = graphs
+        self._seen: set[tuple[int, ...]] = set()
+        self._recorded = lru_cache(maxsize=16)(self._record)
+        if graphs:
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Return (B, 224, 224, 3) uint8 on the device, finished, of (H, W, 3) uint8 each.
@@ -96,16 +134,33 @@ class Squash:
 
     def _resized(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Return (B, 224, 224, 3) of pictures of one size."""
-        height_px, width_px, channels = pictures[0].shape
-        staged = self._staged((len(pictures), height_px, width_px, channels))
+        shape = (len(pictures), *pictures[0].shape)
+        staged = self._staged(shape)
         for place, picture in zip(staged.numpy(), pictures, strict=True):
             np.copyto(place, picture)
-        # And wait: the next pictures are staged in the same memory.
-        x = staged.to(self._device, copy=True)
-        for axis in (2, 1):
-            if x.shape[axis] != IMAGE_PX:
-                x = _one_pass(x, axis, *self._tables(x.shape[axis]))
-        return x
+        # Either waits for the copy: the next pictures are staged in the same memory.
+        if self._comes_again(shape):
+            return self._recorded(shape).replay(staged)
+        return _squash(staged.to(self._device, copy=True), self._tables_for(shape))
+
+    def _comes_again(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether a shape came before, and is worth a graph."""
+        nothing_to_do = not self._tables_for(shape)
+        if not self._graphs or nothing_to_do or math.prod(shape) > _MOST_RECORDED:
+            return False
+        again = shape in self._seen
+        self._seen.add(shape)
+        return again
+
+    def _record(self, shape: tuple[int, ...]) -> _Recorded:
+        pixels = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        tables = self._tables_for(shape)
+        graph, result = record(lambda: _squash(pixels, tables), self._stream, self._pool)
+        return _Recorded(graph, pixels, tables, result)
+
+    def _tables_for(self, shape: tuple[int, ...]) -> _Tables:
+        """Return the passes that pictures of a shape need: the axis and its table."""
+        return {axis: self._tables(shape[axis]) for axis in (2, 1) if shape[axis] != IMAGE_PX}
 
     def _staged(self, shape: tuple[int, ...]) -> Tensor:
         """Return memory of the host from which the device can fetch by itself."""
@@ -135,6 +190,13 @@ def table(length_px: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         total += column
     weights = (0.5 + parts / total[:, None] * (1 << _BITS)).astype(np.int32)
     return np.minimum(at, length_px - 1), weights
+
+
+def _squash(x: Tensor, tables: _Tables) -> Tensor:
+    """Return pictures (B, 224, 224, 3) of (B, H, W, 3)."""
+    for axis, (at, weights) in tables.items():
+        x = _one_pass(x, axis, at, weights)
+    return x
 
 
 def _one_pass(x: Tensor, axis: int, at: Tensor, weights: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import cuda_on_host
 from helpers import synthetic
 from helpers.hub_server import Hub
 
@@ -60,3 +61,9 @@ def damaged_tiny(monkeypatch, tmp_path):
 def no_gradients():
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Graphs that are recorded while the host passes for a CUDA device."""
+    return cuda_on_host.pretend(monkeypatch)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
+from helpers import cuda_on_host
+from helpers.cuda_on_host import Graph
+from helpers.cuda_on_host import HOST
 
 from theia_ros import squash as squash_module
 from theia_ros.errors import EngineError
@@ -36,9 +40,16 @@ GPU = pytest.param(
 )
 
 
-@pytest.fixture(scope='module', params=['cpu', GPU])
-def squash(request: pytest.FixtureRequest) -> Squash:
-    return Squash(torch.device(request.param))
+@pytest.fixture(scope='module', params=['cpu', 'pretended', GPU])
+def squash(request: pytest.FixtureRequest) -> Iterator[Squash]:
+    if request.param == 'cpu':
+        yield Squash(HOST, graphs=False)
+    elif request.param == 'cuda':
+        yield Squash(torch.device('cuda'), graphs=True)
+    else:
+        with pytest.MonkeyPatch.context() as patch:
+            cuda_on_host.pretend(patch)
+            yield Squash(HOST, graphs=True)
 
 
 def noise(height_px: int, width_px: int, seed: int = 0) -> np.ndarray:
@@ -77,6 +88,36 @@ def test_earlier_batches_are_left_alone(squash: Squash, size: tuple[int, int]) -
     assert torch.equal(first, before)
 
 
+def test_a_shape_is_recorded_when_it_comes_again(graphs: list[Graph]) -> None:
+    squash = Squash(HOST, graphs=True)
+    rounds = [[(48, 64)], [(30, 40)], [(48, 64)] * 2, [(48, 64)], [(48, 64)] * 2, [(48, 64)]]
+    recorded = []
+    for seed, sizes in enumerate(rounds):
+        pictures = [noise(*size, seed) for size in sizes]
+        found = squash(pictures).numpy()
+        np.testing.assert_array_equal(found, np.stack([official(p) for p in pictures]))
+        recorded.append([graph.replays for graph in graphs])
+    assert recorded == [[], [], [], [1], [1, 1], [2, 1]]
+
+
+@pytest.mark.parametrize(
+    ('size', 'graph'), [((224, 224), False), ((1080, 1920), True), ((1600, 1920), False)]
+)
+def test_what_is_worth_a_graph(size: tuple[int, int], graph: bool, graphs: list[Graph]) -> None:
+    squash = Squash(HOST, graphs=True)
+    for seed in range(3):
+        picture = noise(*size, seed)
+        np.testing.assert_array_equal(squash([picture])[0], official(picture))
+    assert len(graphs) == graph
+
+
+def test_nothing_is_recorded_unless_it_shall_be(graphs: list[Graph]) -> None:
+    squash = Squash(HOST, graphs=False)
+    for _ in range(3):
+        squash([noise(48, 64)])
+    assert graphs == []
+
+
 @pytest.mark.parametrize('products', [1, 3 * 480 * 224 * 2, 3 * 480 * 224 * 5 + 1])
 def test_large_pictures_are_summed_in_parts(squash: Squash, products: int, monkeypatch) -> None:
     monkeypatch.setattr(squash_module, '_MOST_PRODUCTS', products)
@@ -113,32 +154,61 @@ def test_weights_of_a_pixel_make_one(length_px: int) -> None:
 
 
 def test_an_engine_on_the_host_is_prepared_for_there() -> None:
-    prepare, note = preparation('official', torch.device('cpu'))
+    prepare, note = preparation('official', torch.device('cpu'), True)
     assert (note, not isinstance(prepare, Squash)) == ('', True)
     np.testing.assert_array_equal(prepare([noise(48, 64)])[0], official(noise(48, 64)))
 
 
 def test_other_bytes_are_told_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong(Squash):
-        def __init__(self, device: torch.device) -> None:
-            super().__init__(torch.device('cpu'))
+        def __init__(self, device: torch.device, graphs: bool) -> None:
+            super().__init__(HOST, graphs=False)
 
         def __call__(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
             return super().__call__(pictures) ^ 1
 
     monkeypatch.setattr(squash_module, 'Squash', Wrong)
-    prepare, note = preparation('official', torch.device('cuda:7'))
+    prepare, note = preparation('official', torch.device('cuda:7'), True)
     assert note == 'pictures are resized on the host: cuda:7 gives other bytes'
     np.testing.assert_array_equal(prepare([noise(48, 64)])[0], official(noise(48, 64)))
 
 
-def test_the_same_bytes_are_made_where_the_engine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_cannot_is_told_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unable(Squash):
+        def __init__(self, device: torch.device, graphs: bool) -> None:
+            super().__init__(HOST, graphs=False)
+
+        def __call__(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
+            raise EngineError('cuda:7 cannot resize pictures: no kernel image')
+
+    monkeypatch.setattr(squash_module, 'Squash', Unable)
+    prepare, note = preparation('official', torch.device('cuda:7'), True)
+    assert (
+        note == 'pictures are resized on the host: cuda:7 cannot resize pictures: no kernel image'
+    )
+    np.testing.assert_array_equal(prepare([noise(48, 64)])[0], official(noise(48, 64)))
+
+
+def test_a_recording_that_gives_other_bytes_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, graphs: list[Graph]
+) -> None:
     class Here(Squash):
-        def __init__(self, device: torch.device) -> None:
-            super().__init__(torch.device('cpu'))
+        def __init__(self, device: torch.device, graphs: bool) -> None:
+            super().__init__(HOST, graphs)
 
     monkeypatch.setattr(squash_module, 'Squash', Here)
-    prepare, note = preparation('official', torch.device('cuda:7'))
+    monkeypatch.setattr(Graph, 'replay', lambda self: None)
+    _, note = preparation('official', torch.device('cuda:7'), True)
+    assert note == 'pictures are resized on the host: cuda:7 gives other bytes'
+
+
+def test_the_same_bytes_are_made_where_the_engine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Here(Squash):
+        def __init__(self, device: torch.device, graphs: bool) -> None:
+            super().__init__(HOST, graphs=False)
+
+    monkeypatch.setattr(squash_module, 'Squash', Here)
+    prepare, note = preparation('official', torch.device('cuda:7'), True)
     assert (note, type(prepare)) == ('', Here)
-    host, note = preparation('native', torch.device('cuda:7'))
+    host, note = preparation('native', torch.device('cuda:7'), True)
     assert (note, isinstance(host, Squash)) == ('', False)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import IMAGE_PX
+from theia_ros.cuda_graphs import record
 from theia_ros.engine.parts_engine import Runner
-
-_WARM_UP_PASSES = 3
 
 
 class CudaExecutor:
@@ -41,7 +41,7 @@ class CudaExecutor:
         self._staging = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         self._recorded: dict[int, _Recorded] = {}
         # Shared: parts run one after the other, always in the order of their recording.
-        self._pool = torch.cuda.graph_pool_handle() if graphs else None
+        self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, pixels: Tensor, teachers: Sequence[str]) -> dict[str, Tensor]:
         """Run the backbone and some heads; see `Executor`."""
@@ -74,17 +74,8 @@ class CudaExecutor:
         graphs: dict[str, torch.cuda.CUDAGraph] = {}
         for name, runner in self._runners.items():
             given = pixels if name == BACKBONE else outputs[BACKBONE]
-            for _ in range(_WARM_UP_PASSES):  # libraries allocate and choose on first use
-                runner(given)
-            self._stream.synchronize()
-            graphs[name] = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(
-                graphs[name],
-                pool=self._pool,
-                stream=self._stream,
-                capture_error_mode='thread_local',
-            ):
-                outputs[name] = runner(given)
+            work = partial(runner, given)
+            graphs[name], outputs[name] = record(work, self._stream, self._pool)
             # The backbone's output is the heads' input when they warm up.
             graphs[name].replay()
         return _Recorded(pixels, outputs, graphs)
