@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
 
@@ -39,16 +38,25 @@ def _cv2() -> Any:
     return cv2
 
 
-def _channels(order: Sequence[int]) -> Callable[[Pixels, bool], Pixels]:
+def _channels(*order: int) -> Callable[[Pixels, bool], Pixels]:
     """Return a reader that takes red, green and blue from these channels."""
-    if list(order) == [0, 1, 2]:
-        return lambda pixels, _: pixels[..., :3]
-    return lambda pixels, _: pixels[..., order]
+
+    def read(pixels: Pixels, _: bool) -> Pixels:
+        if order == (0, 1, 2) and pixels.shape[2] == 3:
+            return pixels
+        # Indexing with the order itself would make planes, which are slow to interleave later.
+        rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
+        for colour, channel in enumerate(order):
+            rgb[..., colour] = pixels[..., channel]
+        return rgb
+
+    return read
 
 
 def _mono16(pixels: Pixels, is_bigendian: bool) -> Pixels:
     # The high byte: the picture at 8 bits, whatever the byte order of the camera.
-    return pixels[..., [0 if is_bigendian else 1] * 3]
+    high = 0 if is_bigendian else 1
+    return _channels(high, high, high)(pixels, is_bigendian)
 
 
 def _opencv(code: str) -> Callable[[Pixels, bool], Pixels]:
@@ -83,14 +91,14 @@ def _bayer(code: str) -> Callable[[Pixels, bool], Pixels]:
 # Bytes of a pixel, and how (H, W, bytes) becomes (H, W, 3) with red first.
 # OpenCV names a Bayer pattern by its second row and column, ROS by its first.
 _RAW: Mapping[str, tuple[int, Callable[[Pixels, bool], Pixels]]] = {
-    'rgb8': (3, _channels([0, 1, 2])),
-    'bgr8': (3, _channels([2, 1, 0])),
-    '8UC3': (3, _channels([2, 1, 0])),  # as OpenCV keeps colours
-    'rgba8': (4, _channels([0, 1, 2])),
-    'bgra8': (4, _channels([2, 1, 0])),
-    '8UC4': (4, _channels([2, 1, 0])),
-    'mono8': (1, _channels([0, 0, 0])),
-    '8UC1': (1, _channels([0, 0, 0])),
+    'rgb8': (3, _channels(0, 1, 2)),
+    'bgr8': (3, _channels(2, 1, 0)),
+    '8UC3': (3, _channels(2, 1, 0)),  # as OpenCV keeps colours
+    'rgba8': (4, _channels(0, 1, 2)),
+    'bgra8': (4, _channels(2, 1, 0)),
+    '8UC4': (4, _channels(2, 1, 0)),
+    'mono8': (1, _channels(0, 0, 0)),
+    '8UC1': (1, _channels(0, 0, 0)),
     'mono16': (2, _mono16),
     'bayer_rggb8': (1, _bayer('COLOR_BayerBG2RGB')),
     'bayer_bggr8': (1, _bayer('COLOR_BayerRG2RGB')),
@@ -113,7 +121,7 @@ ENCODINGS = (*_RAW, *_PLANAR)
 def decode_raw(msg: RawImage) -> Pixels:
     """Return the pixels of a raw image as (H, W, 3) uint8, red first.
 
-    Nothing is copied where the layout allows. Padded rows and both byte orders are honoured;
+    Those of `rgb8` are not copied. Padded rows and both byte orders are honoured;
     16-bit pictures keep their high byte.
 
     Raises:
