@@ -118,10 +118,16 @@ def test_nothing_is_recorded_unless_it_shall_be(graphs: list[Graph]) -> None:
     assert graphs == []
 
 
-@pytest.mark.parametrize('products', [1, 3 * 480 * 224 * 2, 3 * 480 * 224 * 5 + 1])
-def test_large_pictures_are_summed_in_parts(squash: Squash, products: int, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ('height_px', 'products'), [(480, 1), (481, 3 * 481 * 224 * 2), (482, 3 * 482 * 224 * 5 + 1)]
+)
+def test_large_pictures_are_summed_in_parts(
+    squash: Squash, height_px: int, products: int, monkeypatch
+) -> None:
     monkeypatch.setattr(squash_module, '_MOST_PRODUCTS', products)
-    np.testing.assert_array_equal(squash([noise(480, 640)])[0].cpu(), official(noise(480, 640)))
+    picture = noise(height_px, 600)
+    for _ in range(3):
+        np.testing.assert_array_equal(squash([picture])[0].cpu(), official(picture))
 
 
 def test_a_device_that_cannot_is_told_in_one_line(squash: Squash, monkeypatch) -> None:
