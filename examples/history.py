@@ -23,4 +23,6 @@ with FeatureSubscriber(
         maps = observation.stack_maps('front')  # (4, channels, rows, columns)
         joints = observation.stack('joints')  # (4, 1)
         print(maps.shape, joints[:, 0], observation.valid('wrist'), f'{observation.age_s:.3f} s')
+    while not features.origin.backend:  # only the digest is known until the encoder has told
+        features.wait(timeout_s=20.0)
     origin.write_text(features.origin.to_json())
