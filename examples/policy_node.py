@@ -13,6 +13,7 @@ import torch
 from geometry_msgs.msg import Twist
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -68,6 +69,7 @@ class PolicyNode(Node):
     def destroy_node(self) -> None:
         if hasattr(self, 'commands'):
             self.commands.publish(Twist())  # let it not go on by itself
+            self.commands.wait_for_all_acked(Duration(seconds=0.5))  # nor lose this on the way
         super().destroy_node()
 
 
