@@ -35,6 +35,7 @@ FORBIDDEN: dict[str, set[str]] = {
     'distil/schedule.py': PLAIN,
     'distil/sources.py': PLAIN,
     'preprocess.py': PLAIN,
+    'resize.py': PLAIN,
     'intrinsics.py': PLAIN,
     'sync.py': PLAIN | {'numpy'},
     'transport.py': PLAIN | {'numpy'},

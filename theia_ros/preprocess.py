@@ -7,7 +7,6 @@ A preset turns camera pictures into the model's uint8 pixels; the model itself b
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,12 +15,12 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from theia_ros.catalog import IMAGE_PX
 from theia_ros.catalog import PATCH_PX
 from theia_ros.datatypes import Region
 from theia_ros.errors import FrameError
+from theia_ros.resize import fastest
 
 # Rescaled in double precision, rounded, then shifted in single precision: the order of the
 # published processor. (u8 - 127.5) / 127.5 differs from it in the last bit of some values.
@@ -33,7 +32,7 @@ NORMALISED: NDArray[np.float32] = (
 def official(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Squash a picture to the square that the model was trained on.
 
-    Pillow's bilinear filter, as in the published processor; the aspect is not kept.
+    The bilinear filter of the published processor; the aspect is not kept.
 
     Args:
         rgb: (H, W, 3), red first, any size.
@@ -43,28 +42,8 @@ def official(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     if rgb.shape[:2] == (IMAGE_PX, IMAGE_PX):
         return rgb
-    picture = _in_pillow(rgb)
-    # The rows first, as Pillow did by itself until 12; 13 begins with the columns where a picture
-    # is tall, and since it rounds to bytes in between, a quarter of them would be others.
-    narrow = picture.resize((IMAGE_PX, picture.height), Image.Resampling.BILINEAR)
-    return np.asarray(narrow.resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BILINEAR))
-
-
-_kept = threading.local()
-
-
-def _in_pillow(rgb: NDArray[np.uint8]) -> Image.Image:
-    """Return a picture as Pillow's, which is good until the thread's next one.
-
-    `Image.fromarray` clears new memory before it copies, a quarter more work where pictures have
-    to be fetched from memory that is not cached any more.
-    """
-    size = rgb.shape[1::-1]
-    picture: Image.Image | None = getattr(_kept, 'picture', None)
-    if picture is None or picture.size != size:
-        _kept.picture = picture = Image.new('RGB', size, None)
-    picture.frombytes(np.ascontiguousarray(rgb))
-    return picture
+    resize, _ = fastest()
+    return resize(rgb)
 
 
 def native(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -114,7 +93,7 @@ def prepare(pictures: Sequence[NDArray[np.uint8]], preset: str) -> NDArray[np.ui
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    """Return threads that resize at the same time, since Pillow lets go of Python's lock."""
+    """Return threads that resize at the same time, since resizing lets go of Python's lock."""
     return ThreadPoolExecutor(os.cpu_count(), 'theia-resize')
 
 

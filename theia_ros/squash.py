@@ -1,10 +1,4 @@
-"""The published resize on a GPU: what Pillow's bilinear filter gives, byte for byte.
-
-Pillow resizes in two passes, first along rows and then along columns, and rounds to bytes after
-each. A new pixel is a sum of old ones by weights that are whole multiples of 2**-22, so all of it
-fits into 32-bit integers, and every device that can add gives the same bytes. The filter is a
-triangle as wide as a new pixel, or as an old one where the picture grows (`Resample.c` in Pillow).
-"""
+"""The published resize on a GPU: the same bytes as `resize.py`, which says how they are made."""
 
 from __future__ import annotations
 
@@ -27,15 +21,15 @@ from theia_ros.cuda_graphs import record
 from theia_ros.errors import EngineError
 from theia_ros.errors import first_line
 from theia_ros.preprocess import prepare
+from theia_ros.resize import BITS
+from theia_ros.resize import fastest
+from theia_ros.resize import filter_table
+from theia_ros.resize import TRIED
 
-_BITS = 22
-"""Of a weight of one; with 8 bits of a pixel, 30 of 32."""
 _MOST_PRODUCTS = 1 << 25
 """That are in memory at once, 5 bytes each."""
 _MOST_RECORDED = 1 << 23
 """Numbers of a batch that is worth a graph; a larger one takes longer than it takes to launch."""
-_TRIED = (480, 640), (97, 301), (100, 80)
-"""Sizes for which a device is compared with the host."""
 
 Prepare = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.uint8] | Tensor]
 """Makes a batch of model input, (B, H, W, 3), from pictures (H, W, 3)."""
@@ -52,12 +46,14 @@ def preparation(preset: str, device: torch.device, graphs: bool) -> tuple[Prepar
         graphs: See `Squash`.
     """
     on_host = partial(prepare, preset=preset)
-    if device.type == 'cpu' or preset != 'official':
+    if preset != 'official':
         return on_host, ''
+    if device.type == 'cpu':
+        return on_host, fastest()[1]
     squash = Squash(device, graphs)
     rng = np.random.default_rng(0)
     try:
-        for size in _TRIED:
+        for size in TRIED:
             picture = rng.integers(0, 256, (*size, 3), np.uint8)
             expected = on_host([picture])
             for _ in range(1 + graphs):  # as it is, and as it was recorded
@@ -172,25 +168,10 @@ class Squash:
         return self._staging[:size].view(shape)
 
     def _table(self, length_px: int) -> tuple[Tensor, Tensor]:
-        at, weights = table(length_px)
+        """Return which old pixels make each new one, and their weights, (224, T) both."""
+        first, weights = filter_table(length_px)
+        at = np.minimum(first[:, None] + np.arange(weights.shape[1]), length_px - 1)
         return torch.from_numpy(at).to(self._device), torch.from_numpy(weights).to(self._device)
-
-
-def table(length_px: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return which old pixels make each new one, and their weights by 2**22, (224, T) both."""
-    scale = length_px / IMAGE_PX
-    reach = max(scale, 1.0)
-    centre = (np.arange(IMAGE_PX) + 0.5) * scale
-    first = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
-    end = np.minimum((centre + reach + 0.5).astype(np.int64), length_px)
-    at = first[:, None] + np.arange((end - first).max())
-    distance = np.abs((at - centre[:, None] + 0.5) * (1.0 / reach))
-    parts = np.where(at < end[:, None], np.maximum(1.0 - distance, 0.0), 0.0)
-    total = np.zeros(IMAGE_PX)
-    for column in parts.T:  # in Pillow's order, which decides the last bit
-        total += column
-    weights = (0.5 + parts / total[:, None] * (1 << _BITS)).astype(np.int32)
-    return np.minimum(at, length_px - 1), weights
 
 
 def _squash(x: Tensor, tables: _Tables) -> Tensor:
@@ -214,4 +195,4 @@ def _one_pass(x: Tensor, axis: int, at: Tensor, weights: Tensor) -> Tensor:
         sums = part if sums is None else sums.add_(part)
     assert sums is not None
     # At most 255: weights are positive, and their errors of half of 2**-22 do not add up to it.
-    return sums.add_(1 << (_BITS - 1)).bitwise_right_shift_(_BITS).to(torch.uint8)
+    return sums.add_(1 << (BITS - 1)).bitwise_right_shift_(BITS).to(torch.uint8)

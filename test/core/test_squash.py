@@ -9,28 +9,16 @@ import torch
 from helpers import cuda_on_host
 from helpers.cuda_on_host import Graph
 from helpers.cuda_on_host import HOST
+from helpers.pictures import hard_ones
+from helpers.pictures import noise
+from helpers.pictures import SIZES_HW
 
 from theia_ros import squash as squash_module
 from theia_ros.errors import EngineError
-from theia_ros.preprocess import official
+from theia_ros.resize import by_pillow
 from theia_ros.squash import preparation
 from theia_ros.squash import Squash
-from theia_ros.squash import table
 
-SIZES = [
-    (480, 640),
-    (720, 1280),
-    (1080, 1920),
-    (1, 1),
-    (3, 5),
-    (224, 300),
-    (301, 224),
-    (224, 224),
-    (225, 223),
-    (448, 448),
-    (97, 1201),
-    (16, 2000),
-]
 GPU = pytest.param(
     'cuda',
     marks=[
@@ -52,32 +40,27 @@ def squash(request: pytest.FixtureRequest) -> Iterator[Squash]:
             yield Squash(HOST, graphs=True)
 
 
-def noise(height_px: int, width_px: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), np.uint8)
-
-
-@pytest.mark.parametrize('size', SIZES, ids=str)
+@pytest.mark.parametrize('size', SIZES_HW, ids=str)
 def test_same_bytes_as_pillow(squash: Squash, size: tuple[int, int]) -> None:
-    extremes = noise(*size) // 128 * 255
-    for picture in (noise(*size), extremes, np.full((*size, 3), 255, np.uint8)):
+    for picture in hard_ones(*size):
         (found,) = squash([picture]).cpu().numpy()
         assert found.shape == (224, 224, 3)
         assert found.dtype == np.uint8
-        np.testing.assert_array_equal(found, official(picture))
+        np.testing.assert_array_equal(found, by_pillow(picture))
 
 
 def test_sizes_that_nobody_chose(squash: Squash) -> None:
     rng = np.random.default_rng(1)
     for seed, size in enumerate(rng.integers(1, 900, (40, 2))):
         picture = noise(*size, seed)
-        np.testing.assert_array_equal(squash([picture])[0].cpu(), official(picture))
+        np.testing.assert_array_equal(squash([picture])[0].cpu(), by_pillow(picture))
 
 
 def test_a_batch_of_several_sizes_keeps_its_order(squash: Squash) -> None:
     sizes = [(480, 640), (480, 640), (30, 40), (480, 640), (224, 224)]
     pictures = [noise(*size, seed) for seed, size in enumerate(sizes)]
     found = squash(pictures).cpu().numpy()
-    np.testing.assert_array_equal(found, np.stack([official(p) for p in pictures]))
+    np.testing.assert_array_equal(found, np.stack([by_pillow(p) for p in pictures]))
 
 
 @pytest.mark.parametrize('size', [(480, 640), (224, 224)])
@@ -95,7 +78,7 @@ def test_a_shape_is_recorded_when_it_comes_again(graphs: list[Graph]) -> None:
     for seed, sizes in enumerate(rounds):
         pictures = [noise(*size, seed) for size in sizes]
         found = squash(pictures).numpy()
-        np.testing.assert_array_equal(found, np.stack([official(p) for p in pictures]))
+        np.testing.assert_array_equal(found, np.stack([by_pillow(p) for p in pictures]))
         recorded.append([graph.replays for graph in graphs])
     assert recorded == [[], [], [], [1], [1, 1], [2, 1]]
 
@@ -107,7 +90,7 @@ def test_what_is_worth_a_graph(size: tuple[int, int], graph: bool, graphs: list[
     squash = Squash(HOST, graphs=True)
     for seed in range(3):
         picture = noise(*size, seed)
-        np.testing.assert_array_equal(squash([picture])[0], official(picture))
+        np.testing.assert_array_equal(squash([picture])[0], by_pillow(picture))
     assert len(graphs) == graph
 
 
@@ -127,7 +110,7 @@ def test_large_pictures_are_summed_in_parts(
     monkeypatch.setattr(squash_module, '_MOST_PRODUCTS', products)
     picture = noise(height_px, 600)
     for _ in range(3):
-        np.testing.assert_array_equal(squash([picture])[0].cpu(), official(picture))
+        np.testing.assert_array_equal(squash([picture])[0].cpu(), by_pillow(picture))
 
 
 def test_a_device_that_cannot_is_told_in_one_line(squash: Squash, monkeypatch) -> None:
@@ -144,25 +127,22 @@ def test_pictures_that_are_no_array_of_their_own(squash: Squash) -> None:
     picture = noise(480, 640)
     view = picture[:, 4:-4]
     view.flags.writeable = False
-    np.testing.assert_array_equal(squash([view])[0].cpu(), official(view))
+    np.testing.assert_array_equal(squash([view])[0].cpu(), by_pillow(view))
     np.testing.assert_array_equal(
-        squash([picture[..., ::-1]])[0].cpu(), official(picture[..., ::-1])
+        squash([picture[..., ::-1]])[0].cpu(), by_pillow(picture[..., ::-1])
     )
-
-
-@pytest.mark.parametrize('length_px', [1, 7, 224, 640, 1920, 8000])
-def test_weights_of_a_pixel_make_one(length_px: int) -> None:
-    at, weights = table(length_px)
-    assert at.min() >= 0
-    assert at.max() == length_px - 1
-    assert (weights >= 0).all()
-    assert np.abs(weights.sum(axis=1) - 2**22).max() <= at.shape[1]
 
 
 def test_an_engine_on_the_host_is_prepared_for_there() -> None:
     prepare, note = preparation('official', torch.device('cpu'), True)
     assert (note, not isinstance(prepare, Squash)) == ('', True)
-    np.testing.assert_array_equal(prepare([noise(48, 64)])[0], official(noise(48, 64)))
+    np.testing.assert_array_equal(prepare([noise(48, 64)])[0], by_pillow(noise(48, 64)))
+
+
+def test_the_host_tells_why_pillow_resizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(squash_module, 'fastest', lambda: (by_pillow, 'there is no compiler'))
+    assert preparation('official', torch.device('cpu'), True)[1] == 'there is no compiler'
+    assert preparation('native', torch.device('cpu'), True)[1] == ''
 
 
 def test_other_bytes_are_told_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +156,7 @@ def test_other_bytes_are_told_and_not_used(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(squash_module, 'Squash', Wrong)
     prepare, note = preparation('official', torch.device('cuda:7'), True)
     assert note == 'pictures are resized on the host: cuda:7 gives other bytes'
-    np.testing.assert_array_equal(prepare([noise(48, 64)])[0], official(noise(48, 64)))
+    np.testing.assert_array_equal(prepare([noise(48, 64)])[0], by_pillow(noise(48, 64)))
 
 
 def test_a_device_that_cannot_is_told_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +172,7 @@ def test_a_device_that_cannot_is_told_and_not_used(monkeypatch: pytest.MonkeyPat
     assert (
         note == 'pictures are resized on the host: cuda:7 cannot resize pictures: no kernel image'
     )
-    np.testing.assert_array_equal(prepare([noise(48, 64)])[0], official(noise(48, 64)))
+    np.testing.assert_array_equal(prepare([noise(48, 64)])[0], by_pillow(noise(48, 64)))
 
 
 def test_a_recording_that_gives_other_bytes_is_not_used(

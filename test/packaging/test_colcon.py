@@ -114,6 +114,13 @@ def test_messages_can_be_used(shell):
     assert shell(f'python3 -c "{code}"') == '[]'
 
 
+def test_the_resize_is_compiled(shell):
+    code = 'from theia_ros.resize import fastest, LIBRARY; print(LIBRARY, fastest()[1] or 0)'
+    library, why = shell(f'python3 -c "{code}"').split(' ', 1)
+
+    assert (Path(library).name, why) == ('_resize.so', '0')
+
+
 def test_command_is_on_path(shell, workspace):
     assert Path(shell('command -v theia-ros')).is_relative_to(workspace)
     assert 'theia-ros' in shell('theia-ros --help')

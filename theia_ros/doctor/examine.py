@@ -21,7 +21,7 @@ from theia_ros.doctor.finding import warning
 Check = Callable[[Facts], Iterable[Finding]]
 
 CHECKS: Mapping[str, tuple[Check, ...]] = {
-    'Python': (python.version, python.packages),
+    'Python': (python.version, python.packages, python.resize),
     'ROS': (ros.rclpy, ros.messages, ros.node, ros.cv_bridge, ros.opencv),
     'Transport': (
         transport.middleware,

@@ -55,6 +55,13 @@ def cv_bridge(task: Mapping[str, Any]) -> Answer:
     return {'numpy': np.__version__}
 
 
+def resize(task: Mapping[str, Any]) -> Answer:
+    """Tell why Pillow resizes pictures; empty if it does not."""
+    from theia_ros.resize import fastest
+
+    return {'why': fastest()[1]}
+
+
 def messages(task: Mapping[str, Any]) -> Answer:
     """Tell the fields of every message of theia_msgs."""
     import theia_msgs.msg
@@ -303,6 +310,7 @@ PROBES: Mapping[str, Callable[[Any], Answer]] = {
     f.__name__: f
     for f in (
         module,
+        resize,
         cv_bridge,
         messages,
         ros,

@@ -59,6 +59,18 @@ def packages(facts: Facts) -> Iterator[Finding]:
         yield ok('packages', ', '.join(good))
 
 
+def resize(facts: Facts) -> Iterator[Finding]:
+    """Tell whether pictures are resized by the compiled loops, or by Pillow."""
+    outcome = facts.ask('resize')
+    cure = 'sudo apt install gcc, and install theia_ros again'
+    if outcome.failure:
+        yield warning('resize', 'not known', outcome.failure, cure)
+    elif outcome.answer['why']:
+        yield warning('resize', 'by Pillow', outcome.answer['why'], cure)
+    else:
+        yield ok('resize', 'compiled; the bytes of Pillow')
+
+
 def fits(found: str, rule: str) -> bool:
     """Return whether a version is within a rule such as `numpy<3,>=1.21.5`."""
     for sign, number in _RULE.findall(rule):

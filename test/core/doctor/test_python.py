@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from core.doctor.conftest import failed
 
 from theia_ros.doctor import python
+from theia_ros.doctor.facts import Facts
 from theia_ros.doctor.finding import Level
 
 
@@ -53,6 +55,29 @@ def test_packages_that_are_missing(facts) -> None:
     assert rest.found == 'numpy 2.4.6'
 
 
+def test_a_resize_that_was_compiled(facts) -> None:
+    (finding,) = python.resize(facts({'resize': {'why': ''}}))
+    assert (finding.level, finding.found) == (Level.OK, 'compiled; the bytes of Pillow')
+
+
+@pytest.mark.parametrize(
+    ('answer', 'found', 'wrong'),
+    [
+        ({'why': 'there is no compiler'}, 'by Pillow', 'there is no compiler'),
+        (failed('it crashed with SIGILL'), 'not known', 'it crashed with SIGILL'),
+    ],
+)
+def test_a_resize_that_was_not(answer, found: str, wrong: str, facts) -> None:
+    (finding,) = python.resize(facts({'resize': answer}))
+    assert (finding.level, finding.found, finding.wrong) == (Level.WARNING, found, wrong)
+    assert finding.cures == ('sudo apt install gcc, and install theia_ros again',)
+
+
+def test_the_real_resize() -> None:
+    (finding,) = python.resize(Facts())
+    assert finding.level is Level.OK, finding
+
+
 @pytest.mark.parametrize(
     ('version', 'rule', 'expected'),
     [
@@ -76,7 +101,5 @@ def test_without_metadata_nothing_is_compared(facts) -> None:
 
 
 def test_the_real_requirements_are_read() -> None:
-    from theia_ros.doctor.facts import Facts
-
     found = Facts().requirements
     assert any(rule.startswith('torch') for rule in found)
