@@ -6,12 +6,9 @@ A preset turns camera pictures into the model's uint8 pixels; the model itself b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +67,7 @@ PRESETS: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 
 
 def prepare(pictures: Sequence[NDArray[np.uint8]], preset: str) -> NDArray[np.uint8]:
-    """Make a batch of model input from pictures, several of them at a time.
+    """Make a batch of model input from pictures.
 
     Args:
         pictures: (H, W, 3) each, red first.
@@ -82,19 +79,11 @@ def prepare(pictures: Sequence[NDArray[np.uint8]], preset: str) -> NDArray[np.ui
     Raises:
         FrameError: The preset cannot take a picture, or gives different sizes.
     """
-    # One picture is not worth the wake-up of a second thread.
-    each = _threads().map if len(pictures) > 1 else map
-    pixels = list(each(PRESETS[preset], pictures))
+    pixels = [PRESETS[preset](picture) for picture in pictures]
     sizes = sorted({p.shape[:2] for p in pixels})
     if len(sizes) > 1:
         raise FrameError('size', f'pictures of a batch must have one size, found {sizes}')
     return np.stack(pixels)
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Return threads that resize at the same time, since resizing lets go of Python's lock."""
-    return ThreadPoolExecutor(os.cpu_count(), 'theia-resize')
 
 
 def covered_region(image_hw: tuple[int, int], view: float) -> Region:
