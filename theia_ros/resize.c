@@ -13,9 +13,10 @@
 #define SIDE 224
 #define ROW (3 * SIDE)
 
-/* Compiled for processors with AVX2 as well; the loader takes what the processor can do. */
-#if defined(__x86_64__) && defined(__linux__)
-#define FOR_EVERY_CPU __attribute__((target_clones("arch=x86-64-v3", "default")))
+/* Compiled for processors with AVX2 as well; the loader takes what the processor can do. Clang
+ * gives such functions other names. */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define FOR_EVERY_CPU __attribute__((target_clones("avx2", "default")))
 #else
 #define FOR_EVERY_CPU
 #endif
