@@ -56,7 +56,8 @@ def _decode(
                 raise FrameError(
                     'size', f'{name} claims {image.width}x{image.height} pixels; too many for it'
                 )
-            if image.mode.startswith('I;16'):
+            # Until version 11 Pillow had 32 bits for what a PNG has in 16.
+            if image.mode.startswith('I;16') or (image.mode, image.format) == ('I', 'PNG'):
                 grey = (np.asarray(image) >> 8).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
             if image.mode not in _8_BIT:

@@ -54,6 +54,28 @@ def test_16_bit_grey_keeps_its_high_byte() -> None:
     assert rgb.tolist() == [[[0x12] * 3, [0xFF] * 3]]
 
 
+@pytest.mark.parametrize('kind', ['PNG', 'TIFF'])
+def test_grey_of_32_bits_is_that_of_a_png_in_older_pillows(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'grey'
+    Image.fromarray(np.array([[0x1234]], np.uint16)).save(path, kind)
+    opened = Image.open
+
+    def as_before_11(file: Path, formats: object) -> Image.Image:
+        image = opened(file)
+        wide = image.convert('I')
+        wide.format = image.format
+        return wide
+
+    monkeypatch.setattr(Image, 'open', as_before_11)
+    if kind == 'PNG':
+        assert read_rgb(path).tolist() == [[[0x12] * 3]]
+    else:
+        with pytest.raises(FrameError, match='has pixels of type I; expected 8 bits a channel'):
+            read_rgb(path)
+
+
 def test_an_orientation_tag_is_not_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees

@@ -52,8 +52,9 @@ class Camera:
         unwanted: Not looked at, because nobody subscribes to an output.
         bad: Pictures that could not be used, by reason.
         last_bad_ns: When the newest of them was found, by the steady clock.
-        failed: Lost to an error of the engine.
-        encoded: Pictures whose outputs were published.
+        failed: Lost to an error, of the engine for instance.
+        encoded: Pictures whose features were published, or handed on to be decoded.
+        maps_failed: Pictures whose maps were lost to an error.
         lost: Messages that the middleware lost before they arrived.
     """
 
@@ -141,7 +142,7 @@ class Camera:
 
     def _count_anew(self) -> None:
         self.received = self.limited = self.stale = self.unwanted = 0
-        self.failed = self.encoded = self.lost = self.last_bad_ns = 0
+        self.failed = self.encoded = self.maps_failed = self.lost = self.last_bad_ns = 0
         self.bad.clear()
 
     def _on_info(self, msg: CameraInfo) -> None:

@@ -53,6 +53,7 @@ def camera_status(
         'bad': bad,
         'failed': camera.failed,
         'maps_skipped': pipeline.skipped(camera.name),
+        'maps_failed': camera.maps_failed,
         'lost': camera.lost,
         'silent_s': f'{silent_s:.1f}',
     }
@@ -78,8 +79,9 @@ def engine_status(
     """
     level, message = OK, 'running' if pipeline else 'inactive'
     failures = pipeline.failures if pipeline else 0
-    if pipeline and pipeline.last_failure:
-        level, message = ERROR, f'the newest batch failed: {pipeline.last_failure}'
+    last_failure = pipeline.last_failure if pipeline else ''
+    if last_failure:
+        level, message = ERROR, f'the newest batch failed: {last_failure}'
     elif failures:
         level, message = WARN, f'running, but {failures} batches failed'
     recipe = provenance.recipe

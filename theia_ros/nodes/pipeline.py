@@ -11,9 +11,11 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rclpy.clock import Clock
@@ -72,8 +74,7 @@ class Pipeline:
 
     Attributes:
         latencies: Of every step as `<step>`, and of every camera as `<camera>/<step>`.
-        failures: Batches lost to an error, in a row and not; see `last_failure`.
-        last_failure: What the newest of them said; empty when the newest batch was fine.
+        failures: Errors by which something was lost, since the start.
     """
 
     def __init__(
@@ -101,7 +102,8 @@ class Pipeline:
         """
         self.latencies = Latencies()
         self.failures = 0
-        self.last_failure = ''
+        # By stage, whose keys stay, since other threads read it.
+        self._newest_failures = dict.fromkeys(('convert', 'encode', 'publish', 'decode'), '')
         self._encoder = encoder
         self._cameras = cameras
         self._outputs = outputs
@@ -115,11 +117,11 @@ class Pipeline:
         if array:
             self._sync = Synchronizer(list(cameras), round(params.sync_tolerance_ms * 1e6))
         self._arrived: Latest[Mapping[str, Arrival]] = Latest(most=encoder.max_batch)
-        self._rounds = InOrder(self._publish_features, self._failed)
+        self._rounds = InOrder(self._publish_features, partial(self._failed, 'publish'))
         self._undecoded: Latest[Undecoded] = Latest(most=1)
         self._workers: list[Worker[Any]] = [
-            Worker(self._arrived, self._encode_round, self._failed),
-            Worker(self._undecoded, self._publish_maps, self._failed),
+            Worker(self._arrived, self._encode_round, partial(self._failed, 'encode')),
+            Worker(self._undecoded, self._publish_maps, partial(self._failed, 'decode')),
         ]
 
     def use(self, params: NodeParams) -> None:
@@ -131,6 +133,11 @@ class Pipeline:
         for worker in self._workers:
             worker.stop()
         self._rounds.stop()
+
+    @property
+    def last_failure(self) -> str:
+        """What the newest error of a stage said; empty if all do well again."""
+        return next(filter(None, self._newest_failures.values()), '')
 
     def dropped(self, camera: str) -> int:
         """Return how many pictures of a camera gave way to newer ones, or found no partners."""
@@ -195,7 +202,7 @@ class Pipeline:
         return wanted
 
     def _frame(self, name: str, arrival: Arrival, wanted: frozenset[str]) -> Frame | None:
-        """Return the picture of a message, unless it is not wanted, too old or bad."""
+        """Return the picture of a message; one that is not wanted, too old or bad is counted."""
         camera = self._cameras[name]
         if not wanted:
             camera.unwanted += 1
@@ -205,10 +212,15 @@ class Pipeline:
             camera.stale += 1
             return None
         try:
-            return camera.frame(arrival.msg)
+            frame = camera.frame(arrival.msg)
         except FrameError as exc:
             self._refuse(camera, exc)
-            return None
+        except Exception as exc:  # a bug, or no memory: it must not cost the other cameras theirs
+            self._lose('convert', [camera], exc)
+        else:
+            self._does_well('convert')
+            return frame
+        return None
 
     def _encode(
         self, frames: dict[str, Frame], wanted: frozenset[str]
@@ -225,11 +237,9 @@ class Pipeline:
             singles = [self._encode({name: frame}, wanted) for name, frame in frames.items()]
             return {name: f for single in singles for name, f in single.items()}
         except Exception as exc:
-            for name in frames:
-                self._cameras[name].failed += 1
-            self._failed(exc)
+            self._lose('encode', [self._cameras[name] for name in frames], exc)
             return {}
-        self.last_failure = ''
+        self._does_well('encode')
         self.latencies.add(inferred.watch.step_ms)
         if maps := wanted.intersection(self._encoder.maps):
             for i, name in enumerate(frames):
@@ -244,27 +254,47 @@ class Pipeline:
             self._warned.add((camera.name, error.reason))
             self._warn(f'camera {camera.name}: {error}; further ones are counted in /diagnostics')
 
-    def _failed(self, error: Exception) -> None:
+    def _lose(self, stage: str, cameras: Iterable[Camera], error: Exception) -> None:
+        """Count a picture of each camera as lost to an error."""
+        for camera in cameras:
+            camera.failed += 1
+        self._failed(stage, error)
+
+    def _failed(self, stage: str, error: Exception) -> None:
         self.failures += 1
-        self.last_failure = str(error) or type(error).__name__
+        self._newest_failures[stage] = str(error) or type(error).__name__
         self._error(error)
+
+    def _does_well(self, stage: str) -> None:
+        self._newest_failures[stage] = ''
 
     # --- on the encoding thread, or beside it ---------------------------------------------------
 
     def _publish_features(self, made: Round) -> None:
         watch = Stopwatch()
         with watch.step('publish'):
-            for name, features in made.features.items():
-                self._outputs[name].publish_features(features)
-                self._cameras[name].encoded += 1
+            published = [name for name in made.features if self._publish(name, made)]
             if made.complete and self._array and self._array.get_subscription_count():
                 self._array.publish(self._array_message(made.features))
+        if len(published) == len(made.features):
+            self._does_well('publish')
         now_ns = time.monotonic_ns()
-        for name in made.features:
+        for name in published:
             arrival = made.arrivals[name]
             watch.step_ms[f'{name}/receive_to_publish'] = (now_ns - arrival.arrived_ns) / 1e6
             watch.step_ms[f'{name}/stamp_to_publish'] = self._age_ms(arrival)
         self.latencies.add(watch.step_ms)
+
+    def _publish(self, name: str, made: Round) -> bool:
+        """Publish the features of one camera, and return whether that went well."""
+        camera = self._cameras[name]
+        try:
+            self._outputs[name].publish_features(made.features[name])
+        except Exception as exc:
+            self._lose('publish', [camera], exc)
+            return False
+        camera.encoded += 1
+        return True
 
     def _array_message(self, features: Mapping[str, Mapping[str, Features]]) -> FeatureTensorArray:
         backbones = {name: of_camera[BACKBONE] for name, of_camera in features.items()}
@@ -279,12 +309,21 @@ class Pipeline:
     # --- on the decoding thread -----------------------------------------------------------------
 
     def _publish_maps(self, taken: dict[str, Undecoded]) -> None:
+        well = True
         for name, undecoded in taken.items():
-            maps = self._encoder.decode(undecoded.inferred, undecoded.maps)[0]
-            watch = undecoded.inferred.watch
-            with watch.step('publish_maps'):
-                self._outputs[name].publish_maps(maps, self._cameras[name].info)
-            self.latencies.add(watch.step_ms)
+            camera, watch = self._cameras[name], undecoded.inferred.watch
+            try:
+                maps = self._encoder.decode(undecoded.inferred, undecoded.maps)[0]
+                with watch.step('publish_maps'):
+                    self._outputs[name].publish_maps(maps, camera.info)
+            except Exception as exc:
+                well = False
+                camera.maps_failed += 1
+                self._failed('decode', exc)
+            else:
+                self.latencies.add(watch.step_ms)
+        if well:
+            self._does_well('decode')
 
     def _age_ms(self, arrival: Arrival) -> float:
         return (self._clock.now().nanoseconds - stamp_ns(arrival.msg)) / 1e6
