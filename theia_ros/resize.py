@@ -5,8 +5,8 @@ each. A new pixel is a sum of old ones by weights that are whole multiples of 2*
 fits into 32-bit integers, and everything that can add gives the same bytes. The filter is a
 triangle as wide as a new pixel, or as an old one where the picture grows (`Resample.c` in Pillow).
 
-`resize.c` does this with vector instructions, in half the time of Pillow. It is compiled where
-theia_ros is installed, and compared with Pillow before it is used; without it Pillow resizes.
+`resize.c` does this with vector instructions, faster than Pillow. It is compiled where theia_ros
+is installed, and compared with Pillow before it is used; without it Pillow resizes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def fastest(library: Path = LIBRARY) -> tuple[Resize, str]:
         compiled = Compiled(library)
     except (OSError, AttributeError) as exc:
         why = first_line(exc) if library.exists() else f'{library.name} was not compiled'
-        return by_pillow, f'pictures are resized by Pillow, in twice the time: {why}'
+        return by_pillow, f'pictures are resized by Pillow, which takes longer: {why}'
     rng = np.random.default_rng(0)
     for size in TRIED:
         picture = rng.integers(0, 256, (*size, 3), np.uint8)

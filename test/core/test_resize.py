@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from theia_ros.resize import fastest
 from theia_ros.resize import filter_table
 
 C_SOURCE = Path(resize.__file__).with_name('resize.c')
+# Ubuntu 22.04, whose gcc is 11, knows less than its successors; clang names things its own way.
+COMPILERS = 'cc', 'gcc-11', 'clang'
 
 
 @pytest.fixture(scope='module')
@@ -27,23 +30,12 @@ def compiled() -> Compiled:
     return Compiled(resize.LIBRARY)
 
 
-def library(folder: Path, source: str) -> Path:
+def library(folder: Path, source: str, compiler: str = 'cc') -> Path:
     """Compile a library of one's own."""
     (folder / 'other.c').write_text(source)
     path = folder / 'other.so'
-    command = [
-        'cc',
-        '-shared',
-        '-fPIC',
-        '-Wall',
-        '-Wextra',
-        '-Werror',
-        '-O1',
-        '-o',
-        str(path),
-        str(folder / 'other.c'),
-    ]
-    subprocess.run(command, check=True)
+    command = [compiler, '-shared', '-fPIC', '-Wall', '-Wextra', '-Werror', '-O1']
+    subprocess.run([*command, '-o', str(path), str(folder / 'other.c')], check=True)
     return path
 
 
@@ -73,14 +65,18 @@ def test_a_few_pixels_are_enough(compiled: Compiled, length_px: int) -> None:
         np.testing.assert_array_equal(compiled(picture), by_pillow(picture))
 
 
-def test_the_loops_of_every_processor_give_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize('compiler', [c for c in COMPILERS if shutil.which(c)])
+@pytest.mark.parametrize('processor', ['__x86_64__', 'NO_PROCESSOR'])
+def test_every_compiler_and_processor_gives_the_same_bytes(
+    compiler: str, processor: str, tmp_path: Path
+) -> None:
     """The loader takes the loops for AVX2 where it can, so the plain ones are compiled alone."""
     source = C_SOURCE.read_text()
-    assert 'target_clones' in source
-    plain = Compiled(library(tmp_path, source.replace('__x86_64__', 'NO_PROCESSOR')))
+    assert '__x86_64__' in source
+    ours = Compiled(library(tmp_path, source.replace('__x86_64__', processor), compiler))
     for size in SIZES_HW:
         for picture in hard_ones(*size):
-            np.testing.assert_array_equal(plain(picture), by_pillow(picture))
+            np.testing.assert_array_equal(ours(picture), by_pillow(picture))
 
 
 def test_nothing_beyond_a_picture_is_touched(tmp_path: Path) -> None:
@@ -135,7 +131,7 @@ def test_without_a_library_pillow_resizes(tmp_path: Path) -> None:
     by, why = fastest(tmp_path / '_resize.so')
     assert by is by_pillow
     assert why == (
-        'pictures are resized by Pillow, in twice the time: _resize.so was not compiled'
+        'pictures are resized by Pillow, which takes longer: _resize.so was not compiled'
     )
 
 
@@ -143,7 +139,7 @@ def test_a_library_that_cannot_be_loaded(tmp_path: Path) -> None:
     (tmp_path / '_resize.so').write_bytes(b'for another machine')
     by, why = fastest(tmp_path / '_resize.so')
     assert by is by_pillow
-    assert why.startswith('pictures are resized by Pillow, in twice the time: ')
+    assert why.startswith('pictures are resized by Pillow, which takes longer: ')
     assert 'invalid ELF header' in why or 'file too short' in why
 
 

@@ -104,7 +104,7 @@ def published_input(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         (3, 224, 224) in -1..1: squashed, rescaled in double precision and rounded, then
         normalised in single precision.
     """
-    # In the order that Pillow had when the code was published; see `preprocess.official`.
+    # In the order that Pillow had when the code was published; see `resize.by_pillow`.
     narrow = Image.fromarray(rgb).resize((IMAGE_PX, len(rgb)), Image.Resampling.BILINEAR)
     resized = narrow.resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BILINEAR)
     rescaled = (np.asarray(resized) * (1 / 255)).astype(np.float32)

@@ -62,7 +62,7 @@ def packages(facts: Facts) -> Iterator[Finding]:
 def resize(facts: Facts) -> Iterator[Finding]:
     """Tell whether pictures are resized by the compiled loops, or by Pillow."""
     outcome = facts.ask('resize')
-    cure = 'sudo apt install gcc, and install theia_ros again'
+    cure = 'sudo apt install gcc, install theia_ros again, and see what that says of resize.c'
     if outcome.failure:
         yield warning('resize', 'not known', outcome.failure, cure)
     elif outcome.answer['why']:
