@@ -26,6 +26,9 @@ from theia_ros.errors import EngineError
 from theia_ros.errors import ParityError
 from theia_ros.params import EncoderParams
 
+_LARGEST_BATCH = 8
+"""Of those that are compared, since each costs time at every start."""
+
 FELL_BACK = 'fell back to'
 """How the note of a fallback begins."""
 
@@ -37,16 +40,20 @@ class Limit:
     Attributes:
         cosine: Least similarity of any token.
         error: Most absolute difference of any number, as part of the reference's largest.
+        scale: How far the length of a picture's tokens may be from the reference's, as part of
+            it. Rounding goes up and down and changes it little, so this is narrow: a wrong scale
+            hides from the cosine, and in reduced precision among the errors.
     """
 
     cosine: float
     error: float
+    scale: float
 
 
 LIMITS: Mapping[str, Limit] = {
-    'fp32': Limit(cosine=0.999999, error=1e-3),
-    'fp16': Limit(cosine=0.9995, error=2e-2),
-    'bf16': Limit(cosine=0.995, error=1e-1),
+    'fp32': Limit(cosine=0.999999, error=1e-3, scale=1e-4),
+    'fp16': Limit(cosine=0.9995, error=2e-2, scale=2e-3),
+    'bf16': Limit(cosine=0.995, error=1e-1, scale=1e-2),
 }
 """By precision; docs/parity.md has what was measured."""
 
@@ -58,17 +65,24 @@ class Parity:
     Attributes:
         cosine: Smallest similarity of a token; NaN when a number is not finite.
         max_abs_error: Largest absolute difference.
-        limit: Of both; the error's is absolute.
+        scale: Length of the tokens of that picture of which it is farthest from the reference's,
+            by the reference's.
+        limit: Of all three; the error's is absolute.
     """
 
     cosine: float
     max_abs_error: float
+    scale: float
     limit: Limit
 
     @property
     def good(self) -> bool:
         """Whether it is within its limits; NaN is not."""
-        return self.cosine >= self.limit.cosine and self.max_abs_error <= self.limit.error
+        return (
+            self.cosine >= self.limit.cosine
+            and self.max_abs_error <= self.limit.error
+            and abs(self.scale - 1) <= self.limit.scale
+        )
 
 
 @dataclass(frozen=True)
@@ -96,7 +110,8 @@ def open_checked(params: EncoderParams, report: Report) -> Opened:
         report: Is told what is being done.
 
     Raises:
-        EngineError: It cannot be opened.
+        EngineError: It cannot be opened; or it fails, or gives other tensors than the model, and
+            `on_parity_failure` is `refuse`.
         ParityError: It is too far from the reference, and `on_parity_failure` is `refuse`.
         ParameterError: The model is unknown.
         WeightsError: The model is missing or does not fit.
@@ -108,19 +123,25 @@ def open_checked(params: EncoderParams, report: Report) -> Opened:
         return Opened(engine, {}, '', notes)
     source = Source(params.model)
     if is_reference(engine):
-        itself = dict.fromkeys(engine.config.tensors, Parity(1.0, 0.0, LIMITS['fp32']))
+        itself = dict.fromkeys(engine.config.tensors, Parity(1.0, 0.0, 1.0, LIMITS['fp32']))
         return Opened(engine, itself, source.weights_sha256, notes)
     expected = reference(source, params, report)
     report('comparing with the float32 reference')
-    parity = compare(engine, expected)
     try:
+        parity = compare(engine, expected)
         judge(engine, parity)
-    except ParityError as exc:
+    except EngineError as exc:
         engine.close()
         if params.on_parity_failure != 'fallback':
             raise
         report(f'FALLING BACK to the float32 reference: {exc}')
-        plain = replace(params, backend='torch', precision='fp32', cuda_graphs=False)
+        plain = replace(
+            params,
+            backend='torch',
+            precision='fp32',
+            cuda_graphs=False,
+            on_parity_failure='refuse',
+        )
         opened = open_checked(plain, report)
         note = f'{FELL_BACK} {opened.engine.backend} fp32, which is slow: {exc}'
         return replace(opened, notes=(*notes, note))
@@ -133,24 +154,30 @@ def is_reference(engine: Engine) -> bool:
 
 
 def compare(engine: Engine, expected: Mapping[str, Tensor]) -> dict[str, Parity]:
-    """Let an engine encode the built-in pictures, in batches and one alone, and compare.
+    """Let an engine encode the built-in pictures, one alone and in its largest batch, and compare.
+
+    Engines may have other kernels for a single picture, and for each size of a batch.
 
     Args:
         engine: Whose tensors are compared.
         expected: From `reference`.
 
     Raises:
-        EngineError: The engine fails, or gives a tensor of another shape.
+        EngineError: The engine fails, or gives other tensors, or of another shape.
     """
-    pixels, most = pictures(), engine.max_batch
-    batches = [slice(i, i + most) for i in range(0, len(pixels), most)]
-    if most > 1:
-        batches.append(slice(0, 1))  # engines may have other kernels for one
+    pixels = pictures()
     cosines: dict[str, list[float]] = {name: [] for name in expected}
     errors: dict[str, list[float]] = {name: [] for name in expected}
-    for batch in batches:
-        for name, found in engine.infer(pixels[batch], list(expected)).items():
-            a, b = found.cpu().double(), expected[name][batch].double()
+    scales: dict[str, list[float]] = {name: [] for name in expected}
+    for batch in _batches(len(pixels), engine.max_batch):
+        found = engine.infer(pixels[batch], list(expected))
+        if set(found) != set(expected):
+            raise EngineError(
+                f'the {engine.backend} engine gives {", ".join(sorted(found)) or "nothing"}; '
+                f'expected {", ".join(sorted(expected))}'
+            )
+        for name, tensor in found.items():
+            a, b = tensor.cpu().double(), expected[name][batch].double()
             if a.shape != b.shape:
                 raise EngineError(
                     f'{name} of the {engine.backend} engine has shape {tuple(a.shape)}; expected '
@@ -159,11 +186,27 @@ def compare(engine: Engine, expected: Mapping[str, Tensor]) -> dict[str, Parity]
             # Minimum and maximum of torch are NaN if any number is.
             cosines[name].append(float(F.cosine_similarity(a, b, dim=-1).clamp(max=1).min()))
             errors[name].append(float((a - b).abs().max()))
+            scales[name] += (a.flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1)).tolist()
     limit, parity = LIMITS[engine.precision], {}
     for name, b in expected.items():
-        absolute = Limit(limit.cosine, limit.error * float(b.abs().max()))
-        parity[name] = Parity(float(np.min(cosines[name])), float(np.max(errors[name])), absolute)
+        parity[name] = Parity(
+            float(np.min(cosines[name])),
+            float(np.max(errors[name])),
+            scales[name][int(np.argmax(np.abs(np.array(scales[name]) - 1)))],
+            replace(limit, error=limit.error * float(b.abs().max())),
+        )
     return parity
+
+
+def _batches(pictures: int, max_batch: int) -> list[list[int]]:
+    """Return which pictures each batch holds: each of them at least once."""
+    largest = min(max_batch, _LARGEST_BATCH)
+    first = [[i] for i in range(pictures if largest == 1 else 1)]
+    if largest == 1:
+        return first
+    size = max(largest, pictures)  # a picture may come twice
+    order = [i % pictures for i in range(size)]
+    return first + [order[i : i + largest] for i in range(0, size, largest)]
 
 
 def judge(engine: Engine, parity: Mapping[str, Parity]) -> None:
@@ -182,7 +225,8 @@ def judge(engine: Engine, parity: Mapping[str, Parity]) -> None:
         f'parity: {name}{others} of the {engine.backend} engine in {engine.precision} on '
         f'{engine.device} differs from the float32 reference: smallest cosine '
         f'{worst.cosine:.7f} (limit {worst.limit.cosine}), largest error '
-        f'{worst.max_abs_error:.3g} (limit {worst.limit.error:.3g}); use another precision or '
-        'backend, or set on_parity_failure to fallback',
+        f'{worst.max_abs_error:.3g} (limit {worst.limit.error:.3g}), scale {worst.scale:.5f} '
+        f'(limit 1 +- {worst.limit.scale:g}); use another precision or backend, or set '
+        'on_parity_failure to fallback',
         parity,
     )

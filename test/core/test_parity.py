@@ -109,7 +109,8 @@ def test_the_refusal_tells_figures_limits_and_what_to_do(folder: Path, reference
     with pytest.raises(
         EngineError,
         match=r'smallest cosine 0\.99\d+ \(limit 0.999999\), largest error [\d.e-]+ '
-        rf'\(limit {1e-3 * largest:.3g}\); use another precision or backend, or set '
+        rf'\(limit {1e-3 * largest:.3g}\), scale 1\.0\d+ \(limit 1 \+- 0.0001\); '
+        'use another precision or backend, or set '
         'on_parity_failure to fallback$',
     ):
         parity.judge(engine, found)
@@ -139,9 +140,68 @@ def test_a_single_picture_is_compared_too(folder: Path, reference) -> None:
     assert found['theia'].cosine < 0
 
 
+@pytest.mark.parametrize('max_batch', [1, 2, 3, 5, 8, 64])
+def test_every_picture_alone_or_in_the_largest_batch(max_batch: int, folder: Path, reference):
+    engine = parts_engine(folder)
+    engine.max_batch = max_batch
+    seen, right = [], engine.infer
+
+    def infer(pixels, tensors):
+        seen.append([[bool((p == q).all()) for q in pictures()].index(True) for p in pixels])
+        return right(pixels, tensors)
+
+    with patch.object(engine, 'infer', infer):
+        found = parity.compare(engine, reference)
+    assert all(measured.good for measured in found.values())
+    assert (
+        seen
+        == {
+            1: [[0], [1], [2]],
+            2: [[0], [0, 1], [2]],
+            3: [[0], [0, 1, 2]],
+            5: [[0], [0, 1, 2, 0, 1]],
+            8: [[0], [0, 1, 2, 0, 1, 2, 0, 1]],
+            64: [[0], [0, 1, 2, 0, 1, 2, 0, 1]],
+        }[max_batch]
+    )
+
+
+@pytest.mark.parametrize(
+    ('precision', 'factor'),
+    [('fp32', 1.0002), ('fp16', 1.004), ('fp16', 0.996), ('bf16', 1.02), ('bf16', 0.98)],
+)
+def test_a_wrong_scale_is_refused(precision: str, factor: float, folder: Path, reference) -> None:
+    """Also where it hides among the errors of a reduced precision."""
+    engine = parts_engine(folder, precision)
+    right = engine.infer
+
+    def infer(pixels, tensors):
+        return {name: t * factor for name, t in right(pixels, tensors).items()}
+
+    with patch.object(engine, 'infer', infer):
+        found = parity.compare(engine, reference)
+    for measured in found.values():
+        assert measured.scale == pytest.approx(factor, rel=1e-3)
+        assert measured.cosine >= measured.limit.cosine
+        assert not measured.good
+
+
+@pytest.mark.parametrize('name', ['theia', 'clip'])
+def test_tensors_that_are_missing_are_named(name: str, folder: Path, reference) -> None:
+    less = {tensor: numbers for tensor, numbers in reference.items() if tensor != name}
+    engine = parts_engine(folder)
+    with (
+        patch.object(engine, 'infer', lambda pixels, tensors: less),
+        pytest.raises(
+            EngineError, match=rf'^the tensorrt engine gives {", ".join(sorted(less))}; '
+        ),
+    ):
+        parity.compare(engine, reference)
+
+
 def test_a_wrong_shape_is_named(folder: Path, reference) -> None:
     wrong = {**reference, 'clip': reference['clip'][:, :5]}
-    with pytest.raises(EngineError, match=r'clip of the tensorrt engine has shape \(2, 256, 1024'):
+    with pytest.raises(EngineError, match=r'clip of the tensorrt engine has shape \(1, 256, 1024'):
         parity.compare(parts_engine(folder), wrong)
 
 
@@ -170,6 +230,47 @@ def test_or_falls_back_loudly(spoilt: EncoderParams) -> None:
         (note,) = encoder.provenance.notes
     assert note.startswith('fell back to torch fp32, which is slow: parity: ')
     assert [line for line in told if line.startswith('FALLING BACK to the float32 reference: ')]
+
+
+@pytest.mark.parametrize('stage', ['infer', 'shape'])
+@pytest.mark.parametrize('on_failure', ['refuse', 'fallback'])
+def test_an_engine_that_fails_when_it_is_compared(
+    stage: str, on_failure: str, folder: Path
+) -> None:
+    engine = parts_engine(folder)
+    right = engine.infer
+
+    def infer(pixels, tensors):
+        if stage == 'infer':
+            raise EngineError('the device is lost')
+        return {name: t[:, :5] for name, t in right(pixels, tensors).items()}
+
+    why = 'the device is lost' if stage == 'infer' else 'has shape'
+    params = EncoderParams(
+        model=str(folder), backend='openvino', device='cpu', on_parity_failure=on_failure
+    )
+    opener = {'openvino': lambda params, report: engine}
+    with patch.dict(engines.BACKENDS, opener), patch.object(engine, 'infer', infer):
+        if on_failure == 'refuse':
+            with pytest.raises(EngineError, match=why):
+                parity.open_checked(params, lambda stage: None)
+        else:
+            opened = parity.open_checked(params, lambda stage: None)
+            assert opened.engine.backend == 'torch'
+            assert opened.notes[0].startswith('fell back to torch fp32, which is slow: ')
+            assert why in opened.notes[0]
+    with pytest.raises(EngineError, match='closed'):
+        right(pictures()[:1], ['theia'])
+
+
+def test_a_fallback_that_is_wrong_too_is_refused(spoilt: EncoderParams, folder: Path) -> None:
+    """As a reference on a GPU may be; it falls back once only."""
+    told: list[str] = []
+    opener = {'torch': lambda params, report: parts_engine(folder, spoil=swap_the_heads)}
+    params = dataclasses.replace(spoilt, on_parity_failure='fallback')
+    with patch.dict(engines.BACKENDS, opener), pytest.raises(EngineError, match=r'^parity: '):
+        parity.open_checked(params, told.append)
+    assert len([line for line in told if line.startswith('FALLING BACK')]) == 1
 
 
 def test_provenance_has_what_was_measured(folder: Path) -> None:
