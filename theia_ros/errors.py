@@ -112,8 +112,17 @@ class ProvenanceError(FeatureError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return str(error).strip().partition('\n')[0] or type(error).__name__
+    """Return the first line of an error's text, or its type where it has none.
+
+    A line that ends with a colon goes on with the next: OpenVINO tells where before what.
+    """
+    told: list[str] = []
+    for line in str(error).split('\n'):
+        if line.strip():
+            told.append(line.strip())
+            if not line.rstrip().endswith(':'):
+                break
+    return ' '.join(told) or type(error).__name__
 
 
 def one_line(error: BaseException) -> str:
