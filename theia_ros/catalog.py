@@ -219,15 +219,26 @@ def feature_topic(tensor: str) -> str:
     return 'features' if tensor == BACKBONE else f'{tensor}/features'
 
 
+def user_path(text: str) -> Path:
+    """Return a path that a user wrote, with `~` for a home folder.
+
+    Raises:
+        ParameterError: There is no such home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as exc:
+        raise ParameterError(f'{text}: {exc}') from exc
+
+
 def cache_folder() -> Path:
     """Return the folder for everything that is downloaded or built, which may not exist yet.
 
     `THEIA_ROS_CACHE` names it, else it is `theia_ros` in the user's cache folder.
     """
     if chosen := os.environ.get('THEIA_ROS_CACHE'):
-        return Path(chosen).expanduser()
-    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(base) / 'theia_ros'
+        return user_path(chosen)
+    return user_path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'theia_ros'
 
 
 def model_folder(name_or_folder: str) -> Path:
@@ -238,7 +249,7 @@ def model_folder(name_or_folder: str) -> Path:
     """
     model = MODELS.get(name_or_folder)
     if model is None:
-        return Path(name_or_folder).expanduser()
+        return user_path(name_or_folder)
     if not model.shipped:
         return cache_folder() / 'models' / model.name
     places = _shipped_folders(model.name)

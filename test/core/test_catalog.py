@@ -82,6 +82,13 @@ class TestCache:
         monkeypatch.setenv('HOME', str(tmp_path))
         assert catalog.cache_folder() == tmp_path / '.cache' / 'theia_ros'
 
+    @pytest.mark.parametrize('variable', ['THEIA_ROS_CACHE', 'XDG_CACHE_HOME'])
+    def test_a_home_that_nobody_has_is_the_users_mistake(self, variable, monkeypatch):
+        monkeypatch.delenv('THEIA_ROS_CACHE', raising=False)
+        monkeypatch.setenv(variable, '~nobody-by-this-name/mine')
+        with pytest.raises(ParameterError, match=r'^~nobody-by-this-name/mine: '):
+            catalog.cache_folder()
+
 
 class TestShippedModel:
     @pytest.fixture

@@ -16,6 +16,7 @@ from theia_ros.engine.engine_file import EngineKey
 
 KEY = EngineKey(
     model='m',
+    config='{}',
     weights_sha256='a' * 64,
     code='1',
     part='theia',

@@ -8,6 +8,8 @@ import time
 from typing import TextIO
 
 _TICK_S = 0.5
+# How the engine cache begins to tell why it builds.
+_BUILDS = ': building, '
 
 
 class Stages:
@@ -32,10 +34,16 @@ class Stages:
         self._ticker = threading.Thread(target=self._tick, daemon=True)
 
     def __call__(self, stage: str) -> None:
-        """Begin a stage."""
+        """Begin a stage; that something is built, and why, is always shown, and stays."""
+        builds = _BUILDS in stage
         with self._lock:
             self._stage = stage
+            if builds:
+                self._delay_s = 0.0
             self._show()
+            if builds and self._one_line:
+                self._stream.write('\n')
+                self._stage, self._width = '', 0
 
     def __enter__(self) -> Stages:
         """Start the clock."""

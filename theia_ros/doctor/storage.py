@@ -8,6 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from theia_ros.catalog import cache_folder
+from theia_ros.catalog import user_path
 from theia_ros.doctor.facts import Facts
 from theia_ros.doctor.finding import Finding
 from theia_ros.doctor.finding import ok
@@ -21,7 +22,7 @@ _TRIAL_BYTES = 1 << 20
 def engines(facts: Facts) -> Path:
     """Return the folder that the node keeps built engines in."""
     chosen = facts.params.engine_cache
-    return Path(chosen).expanduser() if chosen else cache_folder() / 'engines'
+    return user_path(chosen) if chosen else cache_folder() / 'engines'
 
 
 def cache(facts: Facts) -> Iterator[Finding]:

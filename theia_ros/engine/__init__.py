@@ -7,7 +7,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 
 import torch
 
@@ -19,6 +18,7 @@ from theia_ros.engine.base import Report
 from theia_ros.engine.build import Compiler
 from theia_ros.engine.build import PartsBuilder
 from theia_ros.engine.choose import choose
+from theia_ros.engine.choose import no_openvino
 from theia_ros.engine.choose import no_tensorrt
 from theia_ros.engine.fake import FakeEngine
 from theia_ros.engine.parts_engine import Label
@@ -77,13 +77,13 @@ def build(params: EncoderParams, tensors: Sequence[str], report: Report) -> bool
         Whether the backend has anything to build.
 
     Raises:
-        EngineError: As `open_engine`.
+        EngineError: As `open_engine`, or they cannot be stored.
     """
     backend = choose(params).backend
     if backend not in COMPILERS:
         return False
     source = Source(params.model)
-    PartsBuilder(COMPILERS[backend](params), source, params, report).open(tensors)
+    PartsBuilder(COMPILERS[backend](params), source, params, report, must_store=True).open(tensors)
     return True
 
 
@@ -121,8 +121,8 @@ def _compiled(backend: str, params: EncoderParams, report: Report) -> Engine:
 
 
 def _openvino(params: EncoderParams) -> Compiler:
-    if not find_spec('openvino'):
-        raise EngineError("backend openvino is not installed; pip install 'theia_ros[cpu]'")
+    if reason := no_openvino():
+        raise EngineError(f"backend openvino: {reason}; pip install 'theia_ros[cpu]'")
     from theia_ros.engine.openvino_engine import OpenvinoCompiler
 
     device = torch.device('cpu') if params.device == 'auto' else find_device(params.device)

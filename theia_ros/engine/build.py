@@ -70,16 +70,23 @@ class PartsBuilder:
     """Builds the parts of one model with one compiler."""
 
     def __init__(
-        self, compiler: Compiler, source: Source, params: EncoderParams, report: Report
+        self,
+        compiler: Compiler,
+        source: Source,
+        params: EncoderParams,
+        report: Report,
+        must_store: bool = False,
     ) -> None:
+        """Prepare to build; see `EngineCache` for `must_store`."""
         self._compiler, self._source, self._params = compiler, source, params
         self._report = report
-        self._cache = EngineCache(folder_of(params), report)
+        self._cache = EngineCache(folder_of(params), report, must_store)
 
     def key(self, tensor: str) -> EngineKey:
         """Return everything that decides the part of a tensor."""
         return EngineKey(
             model=self._source.name,
+            config=self._source.shape,
             weights_sha256=self._source.weights_sha256,
             code=CODE_VERSION,
             part=tensor,

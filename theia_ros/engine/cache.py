@@ -12,21 +12,27 @@ import logging
 import os
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 from typing import TextIO
 from typing import TypeVar
 
 from theia_ros.catalog import cache_folder
+from theia_ros.catalog import user_path
 from theia_ros.engine.base import Report
+from theia_ros.engine.engine_file import differences
 from theia_ros.engine.engine_file import EngineKey
-from theia_ros.engine.engine_file import plain
+from theia_ros.engine.engine_file import KIND
 from theia_ros.engine.engine_file import read
 from theia_ros.engine.engine_file import read_header
 from theia_ros.engine.engine_file import Unusable
 from theia_ros.engine.engine_file import write
 from theia_ros.errors import EngineError
+from theia_ros.errors import one_line
 from theia_ros.params import EncoderParams
 
 _LOG = logging.getLogger(__name__)
@@ -37,16 +43,17 @@ T = TypeVar('T')
 class EngineCache:
     """A folder of built parts, shared by any number of processes."""
 
-    def __init__(self, folder: Path, report: Report) -> None:
+    def __init__(self, folder: Path, report: Report, must_store: bool = False) -> None:
         """Use a folder, which is made when it is first written to.
 
         Args:
             folder: May be missing, read-only or full; engines are then built every time.
             report: Is told why something is built, and whom it waits for.
+            must_store: What cannot be stored is an error.
         """
         self.folder = folder
         self._report = report
-        self._warned = False
+        self._must_store = must_store
 
     def obtain(self, key: EngineKey, build: Callable[[], bytes], load: Callable[[bytes], T]) -> T:
         """Load a stored part, or build, store and load it.
@@ -60,7 +67,7 @@ class EngineCache:
             What `load` returns.
 
         Raises:
-            EngineError: From `build` and `load`.
+            EngineError: From `build` and `load`, or nothing can be stored though it must.
         """
         path = self.folder / key.file_name
         with suppress(Unusable):
@@ -85,24 +92,28 @@ class EngineCache:
             raise Unusable(f'{path.name} cannot be read: {exc.strerror}') from exc
         try:
             return load(payload)
-        except EngineError as exc:
-            raise Unusable(f'{path.name} cannot be loaded: {exc}') from exc
+        except Exception as exc:  # runtimes know many for what they cannot read
+            raise Unusable(f'{path.name} cannot be loaded: {one_line(exc)}') from exc
 
     def _why_missing(self, key: EngineKey) -> str:
-        """Say what differs from the newest engine of the same kind."""
-        older: list[tuple[float, Path]] = []
-        with suppress(OSError):
-            older = [(p.stat().st_mtime, p) for p in self.folder.glob(f'{key.kind}-*.engine')]
-        for _, path in sorted(older, reverse=True):
-            with suppress(Unusable, OSError):
-                stored, wanted = read_header(path)[0]['key'], plain(key)
-                changed = [name for name in wanted if stored.get(name) != wanted[name]]
-                if changed:
-                    return 'an older engine differs in ' + ', '.join(
-                        f'{name} ({_short(stored.get(name))}, now {_short(wanted[name])})'
-                        for name in changed
-                    )
+        """Say what differs from the newest engine of the same kind, or else of the same part."""
+        stored = list(self._newest_first())
+        for older in stored:
+            if all(older.get(name) == getattr(key, name) for name in KIND):
+                return f'an older engine differs in {differences(older, key)}'
+        for other in stored:
+            if (other.get('model'), other.get('part')) == (key.model, key.part):
+                return f'none is stored yet; another one differs in {differences(other, key)}'
         return 'none is stored yet'
+
+    def _newest_first(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the keys of the stored engines that can be read."""
+        paths: list[tuple[float, Path]] = []
+        with suppress(OSError):
+            paths = [(path.stat().st_mtime, path) for path in self.folder.glob('*.engine')]
+        for _, path in sorted(paths, reverse=True):
+            with suppress(Unusable, OSError):
+                yield read_header(path)[0]['key']
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
@@ -142,23 +153,27 @@ class EngineCache:
                 part.unlink(missing_ok=True)
 
     def _cannot_write(self, error: OSError) -> None:
-        if not self._warned:
-            self._warned = True
-            _LOG.warning(
-                'engines cannot be stored in %s (%s): they are built again at every start; '
-                'parameter engine_cache names another folder',
-                self.folder,
-                error.strerror,
-            )
+        no_folder = os.path.lexists(self.folder) and not self.folder.is_dir()
+        why = 'it is no folder' if no_folder else str(error.strerror)
+        if self._must_store:
+            raise EngineError(
+                f'engines cannot be stored in {self.folder} ({why}); name another folder'
+            ) from error
+        _warn_once(self.folder, why)
+
+
+@cache
+def _warn_once(folder: Path, why: str) -> None:
+    _LOG.warning(
+        'engines cannot be stored in %s (%s): they are built again at every start; parameter '
+        'engine_cache names another folder',
+        folder,
+        why,
+    )
 
 
 def folder_of(params: EncoderParams) -> Path:
     """Return the folder that the parameters name for engines."""
     if params.engine_cache:
-        return Path(params.engine_cache).expanduser()
+        return user_path(params.engine_cache)
     return cache_folder() / 'engines'
-
-
-def _short(value: object) -> str:
-    text = str(value) or 'none'
-    return text if len(text) <= 40 else f'{text[:16]}...{text[-16:]}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 
 from theia_ros.engine.torch_engine import find_device
@@ -38,8 +39,8 @@ def choose(params: EncoderParams) -> Choice:
         if reason := no_tensorrt():
             return Choice('torch', reason)
         return Choice('tensorrt', f'{device} is there and torch_tensorrt can be imported')
-    if not find_spec('openvino'):
-        return Choice('torch', 'the device is the CPU and openvino is not installed')
+    if reason := no_openvino():
+        return Choice('torch', f'the device is the CPU and {reason}')
     from theia_ros.engine import openvino_engine
 
     lacking = '' if params.precision == 'auto' else openvino_engine.lacking(params.precision)
@@ -50,10 +51,19 @@ def choose(params: EncoderParams) -> Choice:
 
 def no_tensorrt() -> str:
     """Say why TensorRT cannot be used; empty if it can."""
-    if not find_spec('torch_tensorrt'):
-        return 'torch_tensorrt is not installed'
+    return _no('torch_tensorrt')
+
+
+def no_openvino() -> str:
+    """Say why OpenVINO cannot be used; empty if it can."""
+    return _no('openvino')
+
+
+def _no(package: str) -> str:
+    if not find_spec(package):
+        return f'{package} is not installed'
     try:
-        import torch_tensorrt  # noqa: F401
-    except Exception as exc:  # it raises plain Exception, OSError, AssertionError and others
-        return f'torch_tensorrt is installed but cannot be imported: {first_line(exc)}'
+        import_module(package)
+    except Exception as exc:  # they raise plain Exception, OSError, AssertionError and others
+        return f'{package} is installed but cannot be imported: {first_line(exc)}'
     return ''

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ class EngineKey:
 
     Attributes:
         model: Name of the model, for people.
+        config: Shape of the model, as JSON.
         weights_sha256: Of the file with the weights.
         code: Version of the model's arithmetic in this package.
         part: The tensor that the part gives.
@@ -40,6 +42,7 @@ class EngineKey:
     """
 
     model: str
+    config: str
     weights_sha256: str
     code: str
     part: str
@@ -64,13 +67,19 @@ class EngineKey:
     @property
     def kind(self) -> str:
         """What engines of one purpose share, as the readable front of their file names."""
-        model = re.sub(r'[^\w.-]+', '_', self.model)[-80:]
+        # In bytes, of which a file's name may have 255.
+        end = self.model.encode()[-80:].decode(errors='ignore')
+        model = re.sub(r'[^\w.-]+', '_', end)
         return f'{model}-{self.part}-{self.backend}-{self.precision}-b{self.max_batch}'
 
     @property
     def file_name(self) -> str:
         """Readable for people, and a digest for certainty."""
         return f'{self.kind}-{self.digest[:16]}.engine'
+
+
+KIND = 'model', 'part', 'backend', 'precision', 'max_batch'
+"""Fields by which engines stand beside one another; a change of another replaces an engine."""
 
 
 class Unusable(Exception):
@@ -99,8 +108,8 @@ def read(path: Path, key: EngineKey) -> bytes:
         Unusable: It is not that, and why.
     """
     header, start = read_header(path)
-    if header.get('key') != plain(key):
-        raise Unusable(f'{path.name} holds another engine')
+    if changed := differences(header['key'], key):
+        raise Unusable(f'{path.name} holds another engine, which differs in {changed}')
     with path.open('rb') as file:
         file.seek(start)
         payload = file.read()
@@ -125,14 +134,29 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
             raise Unusable(f'{path.name} is no engine file of this format')
         try:
             header = json.loads(file.read(size))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unusable(f'{path.name} is damaged') from None
         if not isinstance(header, dict) or not isinstance(header.get('key'), dict):
             raise Unusable(f'{path.name} is damaged')
         return header, file.tell()
 
 
-def plain(key: EngineKey) -> dict[str, Any]:
-    """Return a key as it comes back from JSON."""
-    fields: dict[str, Any] = json.loads(json.dumps(asdict(key)))
-    return fields
+def differences(stored: Mapping[str, Any], key: EngineKey) -> str:
+    """Name the fields of a stored key that are not those of `key`; empty if all are."""
+    wanted: dict[str, Any] = json.loads(json.dumps(asdict(key)))
+    return ', '.join(
+        f'{name} ({_around(old, new)}, now {_around(new, old)})'
+        for name in {**wanted, **stored}
+        if (old := stored.get(name, 'none')) != (new := wanted.get(name, 'none'))
+    )
+
+
+def _around(value: object, other: object) -> str:
+    """Return a value for people; of a long one, what is around its first difference."""
+    text = str(value) or 'none'
+    if len(text) <= 40:
+        return text
+    pairs = enumerate(zip(text, str(other), strict=False))
+    start = max(0, next((i for i, (a, b) in pairs if a != b), len(text) - 24) - 12)
+    end = start + 36
+    return f'{"..." * (start > 0)}{text[start:end]}{"..." * (end < len(text))}'

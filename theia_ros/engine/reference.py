@@ -56,6 +56,7 @@ def reference(source: Source, params: EncoderParams, report: Report) -> dict[str
     pixels = pictures()
     key = EngineKey(
         model=source.name,
+        config=source.shape,
         weights_sha256=source.weights_sha256,
         code=CODE_VERSION,
         part='reference',

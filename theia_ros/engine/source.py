@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from functools import cached_property
 
 from theia_ros import checkpoint
@@ -34,6 +36,11 @@ class Source:
     def config(self) -> ModelConfig:
         """Shape of the model."""
         return checkpoint.read_config(self._folder)
+
+    @property
+    def shape(self) -> str:
+        """The same as JSON."""
+        return json.dumps(asdict(self.config), sort_keys=True)
 
     @cached_property
     def weights_sha256(self) -> str:

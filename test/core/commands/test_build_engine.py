@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers import synthetic
+from PIL import Image
 
 from theia_ros.cli import main
 
@@ -64,6 +66,52 @@ def test_a_stopped_build_leaves_nothing(number, status, folder: Path, tmp_path: 
     assert process.returncode == status
     assert 'Traceback' not in rest
     assert {p.suffix for p in tmp_path.iterdir()} == {'.lock'}
+
+
+@needs_openvino
+def test_engines_that_cannot_be_stored_are_an_error(folder: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / 'file').write_text('')
+    assert run(folder, tmp_path / 'file', '--backend', 'openvino') == 2
+    out, err = capsys.readouterr()
+    assert out == ''
+    assert err.splitlines()[-1] == (
+        f'theia-ros build-engine: engines cannot be stored in {tmp_path}/file (it is no folder); '
+        'name another folder'
+    )
+    assert 'exporting' not in err
+
+
+@needs_openvino
+def test_another_configuration_is_never_served_by_an_older_engine(tmp_path: Path, capsys) -> None:
+    folder = synthetic.write_model(tmp_path / 'model', teachers=('clip',))
+    image = tmp_path / 'image.png'
+    Image.new('RGB', (32, 32)).save(image)
+    command = ['encode', str(image), '--model', str(folder), '--backend', 'openvino']
+    command += ['--output', str(tmp_path / 'features.npz')]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('THEIA_ROS_CACHE', str(tmp_path / 'cache'))
+        assert main(command) == 0
+        assert ': building, none is stored yet\n' in capsys.readouterr().err
+        config = folder / 'config.json'
+        whole = config.read_text()
+        for old, new in (('deit-tiny', 'deit-small'), ('"openai/clip-vit-large-patch14": ', '')):
+            assert old in whole
+            text = whole.replace(old, new)
+            if not new:
+                text = json.dumps(json.loads(whole) | {'target_feature_sizes': {}})
+            config.write_text(text)
+            assert main(command) == 2
+            said = capsys.readouterr().err
+            assert 'theia: building, an older engine differs in config (' in said
+            assert str(folder) in said.splitlines()[-1]
+            assert 'Traceback' not in said
+
+
+def test_a_home_that_nobody_has_is_one_line(folder: Path, tmp_path: Path, capsys) -> None:
+    assert run(folder, Path('~nobody-by-this-name/engines'), '--backend', 'openvino') == 2
+    said = capsys.readouterr().err
+    assert said.startswith('theia-ros build-engine: ~nobody-by-this-name/engines: ')
+    assert said.count('\n') == 1
 
 
 def test_a_backend_that_builds_nothing_says_so(folder: Path, tmp_path: Path, capsys) -> None:

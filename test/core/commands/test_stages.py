@@ -43,6 +43,25 @@ def test_what_is_quick_shows_nothing() -> None:
     assert stream.getvalue() == ''
 
 
+def test_why_something_is_built_is_shown_however_quick_it_is() -> None:
+    stream = io.StringIO()
+    with Stages(60, stream) as report:
+        report('quick')
+        report('theia: building, none is stored yet')
+        report('theia: exporting')
+    assert without_times(stream) == 'theia: building, none is stored yet\ntheia: exporting\n'
+
+
+def test_why_something_is_built_stays_on_a_terminal() -> None:
+    stream = Terminal()
+    with Stages(60, stream) as report:
+        report('theia: building, m.engine is damaged')
+        report('theia: exporting')
+    shown = without_times(stream)
+    assert shown.startswith('\rtheia: building, m.engine is damaged\n\rtheia: exporting\r')
+    assert shown.endswith('\r')
+
+
 def test_a_stage_is_shown_once_the_delay_is_over() -> None:
     stream = io.StringIO()
     with Stages(0.1, stream) as report:

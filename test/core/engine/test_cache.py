@@ -18,6 +18,7 @@ from helpers.cache_worker import KEY
 
 from theia_ros.engine.cache import EngineCache
 from theia_ros.engine.engine_file import EngineKey
+from theia_ros.engine.engine_file import KIND
 from theia_ros.errors import EngineError
 
 ROOT = Path(__file__).parents[3]
@@ -64,6 +65,9 @@ def test_the_name_is_readable_and_fits_a_file_system() -> None:
     assert '/' not in odd
     assert ' ' not in odd
     assert len(odd.encode()) < 255
+    wide = dataclasses.replace(KEY, model='模' * 300).file_name
+    assert len(wide.encode()) < 255
+    assert wide.startswith('模')
 
 
 def test_built_once_and_loaded_from_then_on(tmp_path: Path) -> None:
@@ -83,8 +87,31 @@ def test_a_stored_engine_is_as_readable_as_any_file(tmp_path: Path) -> None:
     assert (tmp_path / KEY.file_name).stat().st_mode & 0o777 == 0o644
 
 
-# A change of these gives another kind of engine, which replaces none.
-KIND = {'model', 'part', 'backend', 'precision', 'max_batch'}
+@pytest.mark.parametrize('field', ['backend', 'precision', 'max_batch'])
+def test_one_line_names_what_differs_from_an_engine_that_stays(field: str, tmp_path: Path) -> None:
+    obtain(tmp_path, Building(), changed(KEY, field))
+    (told,) = obtain(tmp_path, Building())[1]
+    old, new = getattr(changed(KEY, field), field), getattr(KEY, field)
+    assert told == (
+        f'theia: building, none is stored yet; another one differs in {field} ({old}, now {new})'
+    )
+
+
+@pytest.mark.parametrize('field', ['model', 'part'])
+def test_engines_of_something_else_are_not_mentioned(field: str, tmp_path: Path) -> None:
+    obtain(tmp_path, Building(), changed(KEY, field))
+    assert obtain(tmp_path, Building())[1] == ['theia: building, none is stored yet']
+
+
+def test_long_values_are_shown_where_they_differ(tmp_path: Path) -> None:
+    flags = ' '.join(f'flag_{i}' for i in range(40))
+    obtain(tmp_path, Building(), dataclasses.replace(KEY, features=flags))
+    other = flags.replace('flag_20', 'flog_20')
+    (told,) = obtain(tmp_path, Building(), dataclasses.replace(KEY, features=other))[1]
+    assert told.endswith(
+        'in features (...8 flag_19 flag_20 flag_21 flag_22 fl..., '
+        'now ...8 flag_19 flog_20 flag_21 flag_22 fl...)'
+    )
 
 
 @pytest.mark.parametrize('field', [f for f in FIELDS if f not in KIND])
@@ -146,6 +173,25 @@ def _other_key(data: bytes) -> bytes:
     return data.replace(b'a processor', b'b processor')
 
 
+def _other_header(data: bytes, header: bytes) -> bytes:
+    size = int.from_bytes(data[27:35], 'little')
+    return data[:27] + len(header).to_bytes(8, 'little') + header + data[35 + size :]
+
+
+def _more_fields(data: bytes) -> bytes:
+    header = data[35 : 35 + int.from_bytes(data[27:35], 'little')]
+    return _other_header(data, header.replace(b'"code"', b'"x": "1", "code"'))
+
+
+def _fewer_fields(data: bytes) -> bytes:
+    header = data[35 : 35 + int.from_bytes(data[27:35], 'little')]
+    return _other_header(data, header.replace(b'"code": "1", ', b''))
+
+
+def _deep_header(data: bytes) -> bytes:
+    return _other_header(data, b'[' * 100_000)
+
+
 @pytest.mark.parametrize(
     ('damage', 'why'),
     [
@@ -158,7 +204,13 @@ def _other_key(data: bytes) -> bytes:
         (_huge_header, 'is no engine file of this format'),
         (_foreign, 'is no engine file of this format'),
         (_empty, 'is no engine file of this format'),
-        (_other_key, 'holds another engine'),
+        (
+            _other_key,
+            'holds another engine, which differs in device (b processor, now a processor)',
+        ),
+        (_more_fields, 'holds another engine, which differs in x (1, now none)'),
+        (_fewer_fields, 'holds another engine, which differs in code (none, now 1)'),
+        (_deep_header, 'is damaged'),
     ],
 )
 def test_what_cannot_be_trusted_is_built_again(damage, why: str, tmp_path: Path) -> None:
@@ -192,6 +244,20 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match='no such operation'):
         obtain(tmp_path, fail)
     assert not [p for p in tmp_path.iterdir() if p.suffix != '.lock']
+
+
+@pytest.mark.parametrize('error', [IndexError('no blob'), OverflowError('too large')], ids=str)
+def test_whatever_the_runtime_says_of_what_it_cannot_load(error, tmp_path: Path) -> None:
+    obtain(tmp_path, Building(b'old'))
+
+    def load(payload: bytes) -> bytes:
+        if payload == b'old':
+            raise error
+        return payload
+
+    payload, told = obtain(tmp_path, Building(b'new'), load=load)
+    assert payload == b'new'
+    assert told == [f'theia: building, {KEY.file_name} cannot be loaded: {error}']
 
 
 def test_what_cannot_be_loaded_is_not_stored(tmp_path: Path) -> None:
@@ -241,8 +307,32 @@ def test_a_folder_that_may_not_be_written_to(caplog: pytest.LogCaptureFixture) -
 
 def test_a_folder_that_is_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / 'file').write_text('')
+    (tmp_path / 'dangling').symlink_to(tmp_path / 'nowhere' / 'at all')
     assert obtain(tmp_path / 'file', Building())[0] == b'payload'
-    assert [r.levelname for r in caplog.records] == ['WARNING']
+    assert obtain(tmp_path / 'dangling', Building())[0] == b'payload'
+    assert [(r.levelname, r.message.partition(':')[0]) for r in caplog.records] == [
+        ('WARNING', f'engines cannot be stored in {tmp_path / name} (it is no folder)')
+        for name in ('file', 'dangling')
+    ]
+
+
+def test_one_that_must_be_stored_is_not_even_built(tmp_path: Path) -> None:
+    (tmp_path / 'file').write_text('')
+    building = Building()
+    cache = EngineCache(tmp_path / 'file', lambda stage: None, must_store=True)
+    with pytest.raises(
+        EngineError,
+        match=rf'^engines cannot be stored in {tmp_path}/file \(it is no folder\); name another',
+    ):
+        cache.obtain(KEY, building, bytes)
+    assert building.times == 0
+
+
+def test_the_user_is_warned_once_of_a_folder(tmp_path: Path, caplog) -> None:
+    (tmp_path / 'file').write_text('')
+    for _ in range(2):
+        obtain(tmp_path / 'file', Building())
+    assert len(caplog.records) == 1
 
 
 def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -14,6 +16,7 @@ from theia_ros.errors import EngineError
 from theia_ros.params import choices
 from theia_ros.params import EncoderParams
 
+ROOT = Path(engines.__file__).parents[2]
 CHOOSE = sys.modules[choose.__module__]
 
 
@@ -25,8 +28,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         device = torch.device('cuda:0' if cuda else 'cpu')
         monkeypatch.setattr(CHOOSE, 'find_device', lambda wanted: device)
         monkeypatch.setattr(CHOOSE, 'find_spec', lambda name: name in installed or None)
-        monkeypatch.setattr(engines, 'find_spec', lambda name: name in installed or None)
-        for name in ('torch_tensorrt', 'theia_ros.engine.openvino_engine'):
+        for name in ('torch_tensorrt', 'openvino', 'theia_ros.engine.openvino_engine'):
             stand_in = type(sys)(name)
             stand_in.lacking = lambda precision: lacking
             monkeypatch.setitem(sys.modules, name, stand_in)
@@ -68,6 +70,39 @@ def test_cpu_with_and_without_openvino(machine) -> None:
     assert chosen.why == 'the device is the CPU and openvino is not installed'
 
 
+@pytest.mark.parametrize('error', [ImportError, OSError], ids=lambda error: error.__name__)
+def test_an_openvino_that_does_not_work(error, tmp_path: Path, tiny_folder: Path) -> None:
+    """In a process of its own: one that has another OpenVINO can import no second."""
+    (tmp_path / 'openvino').mkdir()
+    (tmp_path / 'openvino' / '__init__.py').write_text(f"raise {error.__name__}('libtbb is gone')")
+    code = (
+        'import sys\n'
+        'from theia_ros.encoder import Encoder\n'
+        'from theia_ros.errors import EngineError\n'
+        'from theia_ros.params import EncoderParams\n'
+        'model, precision = sys.argv[1:]\n'
+        'encoder = Encoder(EncoderParams(model=model, device="cpu", precision=precision))\n'
+        'print(encoder.provenance.recipe.backend, *encoder.provenance.notes)\n'
+        'try:\n'
+        '    Encoder(EncoderParams(model=sys.argv[1], device="cpu", backend="openvino"))\n'
+        'except EngineError as exc:\n'
+        '    print(exc)\n'
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', ''), str(ROOT)])
+    for precision in ('auto', 'bf16'):
+        done = subprocess.run(
+            [sys.executable, '-c', code, str(tiny_folder), precision],
+            capture_output=True,
+            text=True,
+            env={**os.environ, 'PYTHONPATH': path},
+        )
+        why = 'openvino is installed but cannot be imported: libtbb is gone'
+        assert done.stdout.splitlines() == [
+            f'torch backend auto chose torch: the device is the CPU and {why}',
+            f"backend openvino: {why}; pip install 'theia_ros[cpu]'",
+        ], done.stderr
+
+
 def test_a_precision_that_openvino_has_not_here(machine) -> None:
     machine(installed=('openvino',), lacking='OpenVINO on X computes in fp32, not in bf16')
     assert choose(EncoderParams()).backend == 'openvino'
@@ -98,7 +133,10 @@ def test_parameters_offer_the_backends_that_there_are() -> None:
 @pytest.mark.parametrize(
     ('backend', 'message'),
     [
-        ('openvino', r"backend openvino is not installed; pip install 'theia_ros\[cpu\]'"),
+        (
+            'openvino',
+            r"backend openvino: openvino is not installed; pip install 'theia_ros\[cpu\]'",
+        ),
         (
             'tensorrt',
             r'backend tensorrt: torch_tensorrt is not installed; '
