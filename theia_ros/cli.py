@@ -39,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TheiaRosError as exc:
         print(f'theia-ros {args.command}: {exc}', file=sys.stderr)
         return 2
+    except MemoryError as exc:
+        why = f': {exc}' if str(exc) else ''
+        print(f'theia-ros {args.command}: the memory is full{why}', file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f'theia-ros {args.command}: stopped', file=sys.stderr)
         return 130

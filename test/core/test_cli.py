@@ -51,8 +51,10 @@ def test_what_is_no_command_ends_with_status_2(arguments: list[str], capsys) -> 
     [
         (ParameterError('no such thing; use another'), 2, 'no such thing; use another'),
         (KeyboardInterrupt(), 130, 'stopped'),
+        (MemoryError('Unable to allocate 3 GB'), 2, 'the memory is full: Unable to allocate 3 GB'),
+        (MemoryError(), 2, 'the memory is full'),
     ],
-    ids=['mistake', 'ctrl-c'],
+    ids=['mistake', 'ctrl-c', 'memory', 'memory without words'],
 )
 def test_how_a_command_ends_is_one_line(error, status, said, monkeypatch, capsys) -> None:
     def run(args: object) -> int:

@@ -15,6 +15,7 @@ from theia_ros.catalog import BACKBONE
 from theia_ros.catalog import find_model
 from theia_ros.catalog import IMAGE_PX
 from theia_ros.datatypes import Frame
+from theia_ros.engine.torch_engine import find_device
 from theia_ros.errors import EngineError
 from theia_ros.errors import first_line
 from theia_ros.model import GRID
@@ -48,14 +49,12 @@ class Baseline:
             WeightsError: The model is missing or does not fit.
         """
         model = checkpoint.load(find_model(params.model))
-        device = params.device
-        if device == 'auto':
-            device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        device = find_device(params.device)
         try:
             self._model = model.to(device)
-        except (AssertionError, RuntimeError) as exc:
-            raise EngineError(f'device {device!r} cannot be used: {first_line(exc)}') from exc
-        self.device = device
+        except RuntimeError as exc:
+            raise EngineError(f'device {device} cannot be used: {first_line(exc)}') from exc
+        self.device = str(device)
         self.tensors = model.config.tensors
 
     def expected(

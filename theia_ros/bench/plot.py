@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from theia_ros.errors import first_line
 from theia_ros.errors import ParameterError
 
 SUFFIXES = ('.png', '.svg', '.pdf')
@@ -17,10 +17,14 @@ def require() -> None:
     """Refuse early if there is nothing to plot with.
 
     Raises:
-        ParameterError: matplotlib is not installed.
+        ParameterError: matplotlib cannot be imported.
     """
-    if not find_spec('matplotlib'):
-        raise ParameterError("--plot needs matplotlib; run: pip install 'theia_ros[bench]'")
+    try:
+        import matplotlib.pyplot as _  # noqa: F401
+    except Exception as exc:  # a broken one raises more than ImportError
+        raise ParameterError(
+            f"--plot needs matplotlib ({first_line(exc)}); run: pip install 'theia_ros[bench]'"
+        ) from exc
 
 
 def write(document: Mapping[str, Any], path: Path) -> None:

@@ -173,6 +173,8 @@ def _params(args: argparse.Namespace) -> EncoderParams:
 def _check_places(args: argparse.Namespace) -> None:
     """Refuse before the measurement what would lose it afterwards."""
     for option, path in (('--json', args.json), ('--plot', args.plot)):
+        if path and path.is_dir():
+            raise ParameterError(f'{option} {path} is a folder; name a file')
         if path and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
             raise ParameterError(f'{option} {path}: its folder is not there, or not writable')
     if args.plot:
@@ -217,7 +219,10 @@ def _rate(text: str) -> float:
 def _image_hw(text: str) -> tuple[int, int]:
     found = _SIZE.fullmatch(text)
     if not found or not all(16 <= int(side) <= _LARGEST_PX for side in found.groups()):
-        raise ParameterError(f'--image-size is {text!r}; use width and height such as 640x480')
+        raise ParameterError(
+            f'--image-size is {text!r}; use width and height such as 640x480, each from 16 to '
+            f'{_LARGEST_PX}'
+        )
     return int(found[2]), int(found[1])
 
 

@@ -54,6 +54,9 @@ def test_the_baseline_gives_only_what_is_asked_for(params) -> None:
     assert list(found) == ['clip']
 
 
-def test_a_device_that_is_not_there_is_named(params) -> None:
-    with pytest.raises(EngineError, match=r"^device 'cuda:99' cannot be used: "):
-        Baseline(replace(params, device='cuda:99'))
+@pytest.mark.parametrize('device', ['cuda:99', 'meta', 'no such device'])
+def test_a_device_that_is_not_there_is_named(device: str, params) -> None:
+    with pytest.raises(
+        EngineError, match=f"^device '{device}' is not there; use one of auto, cpu"
+    ):
+        Baseline(replace(params, device=device))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from theia_ros.cli import main
@@ -15,7 +17,12 @@ from theia_ros.cli import main
         (['--batches', '0'], "--batches is '0'; use numbers from 1 to 64"),
         (['--batches', '1,,2'], "--batches is '1,,2'; use numbers"),
         (['--image-size', '640'], "--image-size is '640'; use width and height such as 640x480"),
-        (['--image-size', '640x9999'], "--image-size is '640x9999'; use width and height"),
+        (
+            ['--image-size', '640x9999'],
+            "--image-size is '640x9999'; use width and height such as 640x480, each from 16 "
+            'to 8192',
+        ),
+        (['--json', '/tmp'], '--json /tmp is a folder; name a file'),
         (['--rounds', '0'], '--rounds is 0; use 1 or more'),
         (['--seconds', '0'], '--seconds is 0.0; use more than 0'),
         (['--seconds', 'nan'], '--seconds is nan; use more than 0'),
@@ -36,9 +43,11 @@ def test_a_mistake_gives_one_line(arguments, says, capsys) -> None:
 
 
 def test_without_matplotlib_nothing_is_measured_in_vain(monkeypatch, capsys) -> None:
-    monkeypatch.setattr('theia_ros.bench.plot.find_spec', lambda name: None)
+    monkeypatch.setitem(sys.modules, 'matplotlib.pyplot', None)
     assert main(['bench', '--plot', 'a.png']) == 2
     said = capsys.readouterr().err
-    assert (
-        said == "theia-ros bench: --plot needs matplotlib; run: pip install 'theia_ros[bench]'\n"
+    assert said.startswith(
+        'theia-ros bench: --plot needs matplotlib (import of matplotlib.pyplot '
     )
+    assert said.endswith("); run: pip install 'theia_ros[bench]'\n")
+    assert said.count('\n') == 1
