@@ -81,7 +81,13 @@ class Compiled:
         self._columns.restype = None
 
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return (224, 224, 3) of (H, W, 3)."""
+        """Return (224, 224, 3) of (H, W, 3).
+
+        Raises:
+            ValueError: It is no such picture, beyond which C would read.
+        """
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
+            raise ValueError(f'expected a picture (H, W, 3) uint8, found {rgb.shape} {rgb.dtype}')
         rgb = np.ascontiguousarray(rgb)
         height_px, width_px = rgb.shape[:2]
         along, down = _pairs(width_px), _taps(height_px)

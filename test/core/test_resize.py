@@ -120,6 +120,24 @@ def test_pictures_that_are_no_array_of_their_own(compiled: Compiled) -> None:
         np.testing.assert_array_equal(compiled(view), by_pillow(view))
 
 
+@pytest.mark.parametrize(
+    ('shape', 'dtype'),
+    [
+        ((5, 5), 'u1'),
+        ((5, 5, 4), 'u1'),
+        ((5, 5, 3), 'f4'),
+        ((0, 5, 3), 'u1'),
+        ((1, 5, 5, 3), 'u1'),
+    ],
+    ids=str,
+)
+def test_what_is_no_picture_is_refused(compiled: Compiled, shape, dtype) -> None:
+    with pytest.raises(
+        ValueError, match=rf'^expected a picture \(H, W, 3\) uint8, found \({shape[0]}'
+    ):
+        compiled(np.zeros(shape, dtype))
+
+
 def test_several_threads_at_once(compiled: Compiled) -> None:
     pictures = [noise(100 + seed % 3, 300 + seed % 5, seed) for seed in range(60)]
     with ThreadPoolExecutor(8) as threads:
