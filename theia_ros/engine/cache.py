@@ -118,27 +118,40 @@ class EngineCache:
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
         """Let one process at a time build a part; the kernel frees what a dead one held."""
+        lock = path.with_suffix('.lock')
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = path.with_suffix('.lock').open('w')
+            file = lock.open('w')
+            while not self._lock(file, path):
+                file.close()
+                file = lock.open('w')
         except OSError as exc:
             self._cannot_write(exc)
             yield
             return
-        with file:
-            with suppress(OSError):  # a file system without locks: two may build the same
-                self._lock(file, path.name)
-                # Nobody else writes to this name now: whoever did, died.
-                for left in self.folder.glob(f'{path.stem}.*.part'):
-                    left.unlink(missing_ok=True)
-            yield
-
-    def _lock(self, file: TextIO, name: str) -> None:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._report(f'waiting for another process that builds {name}')
-            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+            file.close()
+
+    def _lock(self, file: TextIO, path: Path) -> bool:
+        """Wait for a lock, and return whether it is the one that others wait for, too."""
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._report(f'waiting for another process that builds {path.name}')
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks: two may build the same
+            return True
+        if not _is_still_there(file):
+            return False
+        # Nobody else writes to this name now: whoever did, died.
+        for left in self.folder.glob(f'{path.stem}.*.part'):
+            left.unlink(missing_ok=True)
+        return True
 
     def _store(self, path: Path, key: EngineKey, payload: bytes) -> None:
         part = path.with_name(f'{path.stem}.{os.urandom(8).hex()}.part')
@@ -170,6 +183,14 @@ def _warn_once(folder: Path, why: str) -> None:
         folder,
         why,
     )
+
+
+def _is_still_there(file: TextIO) -> bool:
+    """Return whether the name of an open file stands for it; who had it before may remove it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), Path(file.name).stat())
+    except FileNotFoundError:
+        return False
 
 
 def folder_of(params: EncoderParams) -> Path:

@@ -65,7 +65,9 @@ def test_a_stopped_build_leaves_nothing(number, status, folder: Path, tmp_path: 
         rest = process.stderr.read()
     assert process.returncode == status
     assert 'Traceback' not in rest
-    assert {p.suffix for p in tmp_path.iterdir()} == {'.lock'}
+    # What is killed can take nothing away; its lock is free, and stands in nobody's way.
+    left = {'.lock'} if number == signal.SIGKILL else set()
+    assert {p.suffix for p in tmp_path.iterdir()} == left
 
 
 @needs_openvino

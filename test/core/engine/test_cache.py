@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fcntl
 import os
 import resource
 import subprocess
@@ -243,7 +244,7 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(EngineError, match='no such operation'):
         obtain(tmp_path, fail)
-    assert not [p for p in tmp_path.iterdir() if p.suffix != '.lock']
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize('error', [IndexError('no blob'), OverflowError('too large')], ids=str)
@@ -343,7 +344,7 @@ def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert obtain(tmp_path, Building(big))[0] == big
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert [p.suffix for p in tmp_path.iterdir()] == ['.lock']
+    assert list(tmp_path.iterdir()) == []
     assert caplog.messages == [
         f'engines cannot be stored in {tmp_path} (File too large): they are built again at every '
         'start; parameter engine_cache names another folder'
@@ -391,6 +392,34 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     lines = log.read_text().splitlines()
     assert [line for line in lines if line.endswith(' builds')] == [f'{first.pid} builds']
     assert {f"{p.pid} has b'payload'" for p in (first, second)} <= set(lines)
+    assert [p.name for p in folder.iterdir()] == [KEY.file_name]
+
+
+def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path: Path, monkeypatch) -> None:
+    """As by the process that one waited for: others wait for a new file of that name."""
+    lock, flock, removed = (tmp_path / KEY.file_name).with_suffix('.lock'), fcntl.flock, []
+
+    def slow(file, operation) -> None:
+        flock(file, operation)
+        if len(removed) < 2:
+            lock.unlink()
+            removed.append(lock)
+            if len(removed) == 2:  # or another process has made its own by now
+                lock.touch()
+
+    monkeypatch.setattr('fcntl.flock', slow)
+    held = []
+
+    def build() -> bytes:
+        with lock.open('w') as file:
+            with pytest.raises(BlockingIOError):
+                flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.append(True)
+        return b'payload'
+
+    assert obtain(tmp_path, build)[0] == b'payload'
+    assert (held, len(removed)) == ([True], 2)
+    assert [p.name for p in tmp_path.iterdir()] == [KEY.file_name]
 
 
 @pytest.mark.parametrize('stage', ['build', 'write'])
@@ -406,4 +435,4 @@ def test_a_killed_process_leaves_nothing_that_looks_complete(stage: str, tmp_pat
     building = Building()
     assert obtain(folder, building)[0] == b'payload'
     assert building.times == 1
-    assert {p.suffix for p in folder.iterdir()} == {'.engine', '.lock'}
+    assert {p.suffix for p in folder.iterdir()} == {'.engine'}
