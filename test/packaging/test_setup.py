@@ -27,6 +27,8 @@ def project(tmp_path):
     shutil.copytree(ROOT / 'msg', folder / 'msg')
     for name in ('setup.cfg', 'setup.py', 'package.xml'):
         shutil.copy(ROOT / name, folder)
+    (folder / 'theia_ros').mkdir()
+    shutil.copy(ROOT / 'theia_ros' / 'resize.c', folder / 'theia_ros')
     return folder
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from PIL import Image
-from rclpy.executors import ExternalShutdownException
+from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from theia_ros.catalog import model_folder
@@ -51,6 +51,7 @@ _EVERY_NS = 500_000_000
 def main() -> int:
     """Run the demo and return the exit status."""
     args = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with interrupts_kept():
             if args.view is None:
@@ -60,7 +61,7 @@ def main() -> int:
     except TheiaRosError as exc:
         print(f'scripts/demo: {exc}', file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         print('scripts/demo: stopped', file=sys.stderr)
         return 130
     return 0
@@ -111,7 +112,8 @@ def run(args: argparse.Namespace) -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     choose_model(args)
     keep_large_buffers()
-    rclpy.init()
+    # rclpy's own handlers would shut ROS down between two of its steps, which are errors then.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     moments: list[tuple[int, Rgb]] = []
     with contextlib.ExitStack() as stack_:
         stack_.callback(rclpy.try_shutdown)
@@ -148,7 +150,6 @@ def show(args: argparse.Namespace) -> None:
     """
     args.output.mkdir(parents=True, exist_ok=True)
     choose_model(args)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack_, contextlib.suppress(KeyboardInterrupt):
         view = stack_.enter_context(_process('view', _view_command(args), None))
         others = [
