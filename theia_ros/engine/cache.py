@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -98,12 +99,18 @@ class EngineCache:
     def _why_missing(self, key: EngineKey) -> str:
         """Say what differs from the newest engine of the same kind, or else of the same part."""
         stored = list(self._newest_first())
-        for older in stored:
-            if all(older.get(name) == getattr(key, name) for name in KIND):
-                return f'an older engine differs in {differences(older, key)}'
-        for other in stored:
-            if (other.get('model'), other.get('part')) == (key.model, key.part):
-                return f'none is stored yet; another one differs in {differences(other, key)}'
+
+        def differing(shared: Iterable[str]) -> str:
+            alike = (
+                k for k in stored if all(k.get(name) == getattr(key, name) for name in shared)
+            )
+            # A copy under another name differs in nothing.
+            return next(filter(None, (differences(other, key) for other in alike)), '')
+
+        if changed := differing(KIND):
+            return f'an older engine differs in {changed}'
+        if changed := differing(('model', 'part')):
+            return f'none is stored yet; another one differs in {changed}'
         return 'none is stored yet'
 
     def _newest_first(self) -> Iterator[Mapping[str, Any]]:
@@ -149,8 +156,9 @@ class EngineCache:
         if not _is_still_there(file):
             return False
         # Nobody else writes to this name now: whoever did, died.
-        for left in self.folder.glob(f'{path.stem}.*.part'):
-            left.unlink(missing_ok=True)
+        with suppress(OSError):
+            for left in self.folder.glob(f'{path.stem}.*.part'):
+                left.unlink(missing_ok=True)
         return True
 
     def _store(self, path: Path, key: EngineKey, payload: bytes) -> None:

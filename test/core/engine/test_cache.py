@@ -98,6 +98,12 @@ def test_one_line_names_what_differs_from_an_engine_that_stays(field: str, tmp_p
     )
 
 
+def test_a_copy_under_another_name_differs_in_nothing(tmp_path: Path) -> None:
+    obtain(tmp_path, Building())
+    (tmp_path / KEY.file_name).rename(tmp_path / 'copy.engine')
+    assert obtain(tmp_path, Building())[1] == ['theia: building, none is stored yet']
+
+
 @pytest.mark.parametrize('field', ['model', 'part'])
 def test_engines_of_something_else_are_not_mentioned(field: str, tmp_path: Path) -> None:
     obtain(tmp_path, Building(), changed(KEY, field))
