@@ -255,10 +255,10 @@ class Pipeline:
             self._warn(f'camera {camera.name}: {error}; further ones are counted in /diagnostics')
 
     def _lose(self, stage: str, cameras: Iterable[Camera], error: Exception) -> None:
-        """Count a picture of each camera as lost to an error."""
+        """Tell an error, and count a picture of each camera as lost to it."""
+        self._failed(stage, error)  # first: whoever sees the counter can see why
         for camera in cameras:
             camera.failed += 1
-        self._failed(stage, error)
 
     def _failed(self, stage: str, error: Exception) -> None:
         self.failures += 1
@@ -318,8 +318,8 @@ class Pipeline:
                     self._outputs[name].publish_maps(maps, camera.info)
             except Exception as exc:
                 well = False
-                camera.maps_failed += 1
                 self._failed('decode', exc)
+                camera.maps_failed += 1
             else:
                 self.latencies.add(watch.step_ms)
         if well:
