@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from collections.abc import Iterator
 from functools import cache
 from functools import lru_cache
 from pathlib import Path
@@ -27,8 +28,7 @@ from theia_ros.errors import first_line
 
 BITS = 22
 """Of a weight of one; with 8 bits of a pixel, 30 of 32."""
-TRIED = (480, 640), (97, 301), (100, 80)
-"""Sizes for which whatever resizes is compared with Pillow."""
+_TRIED = (480, 640), (97, 301), (100, 80)
 LIBRARY = Path(__file__).with_name('_resize.so')
 """What setup.py and CMakeLists.txt make of `resize.c`."""
 
@@ -44,12 +44,17 @@ def fastest(library: Path = LIBRARY) -> tuple[Resize, str]:
     except (OSError, AttributeError) as exc:
         why = first_line(exc) if library.exists() else f'{library.name} was not compiled'
         return by_pillow, f'pictures are resized by Pillow, which takes longer: {why}'
-    rng = np.random.default_rng(0)
-    for size in TRIED:
-        picture = rng.integers(0, 256, (*size, 3), np.uint8)
+    for picture in trials():
         if not np.array_equal(compiled(picture), by_pillow(picture)):
             return by_pillow, f'pictures are resized by Pillow: {library} gives other bytes'
     return compiled, ''
+
+
+def trials() -> Iterator[NDArray[np.uint8]]:
+    """Yield the pictures with which whatever resizes is tried before it is used."""
+    rng = np.random.default_rng(0)
+    for size in _TRIED:
+        yield rng.integers(0, 256, (*size, 3), np.uint8)
 
 
 def by_pillow(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from theia_ros.preprocess import prepare
 from theia_ros.resize import BITS
 from theia_ros.resize import fastest
 from theia_ros.resize import filter_table
-from theia_ros.resize import TRIED
+from theia_ros.resize import trials
 
 _MOST_PRODUCTS = 1 << 25
 """That are in memory at once, 5 bytes each."""
@@ -51,10 +51,8 @@ def preparation(preset: str, device: torch.device, graphs: bool) -> tuple[Prepar
     if device.type == 'cpu':
         return on_host, fastest()[1]
     squash = Squash(device, graphs)
-    rng = np.random.default_rng(0)
     try:
-        for size in TRIED:
-            picture = rng.integers(0, 256, (*size, 3), np.uint8)
+        for picture in trials():
             expected = on_host([picture])
             for _ in range(1 + graphs):  # as it is, and as it was recorded
                 if not np.array_equal(squash([picture]).cpu().numpy(), expected):
