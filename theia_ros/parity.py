@@ -201,12 +201,9 @@ def compare(engine: Engine, expected: Mapping[str, Tensor]) -> dict[str, Parity]
 def _batches(pictures: int, max_batch: int) -> list[list[int]]:
     """Return which pictures each batch holds: each of them at least once."""
     largest = min(max_batch, _LARGEST_BATCH)
-    first = [[i] for i in range(pictures if largest == 1 else 1)]
-    if largest == 1:
-        return first
-    size = max(largest, pictures)  # a picture may come twice
-    order = [i % pictures for i in range(size)]
-    return first + [order[i : i + largest] for i in range(0, size, largest)]
+    order = [i % pictures for i in range(max(largest, pictures))]  # one may come several times
+    batches = [order[i : i + largest] for i in range(0, len(order), largest)]
+    return batches if largest == 1 else [[0], *batches]
 
 
 def judge(engine: Engine, parity: Mapping[str, Parity]) -> None:
