@@ -4,6 +4,8 @@ import io
 import re
 import time
 
+import pytest
+
 from theia_ros.commands.stages import Stages
 
 
@@ -17,12 +19,25 @@ def without_times(stream: io.StringIO) -> str:
     return re.sub(r' +\d+ s  ', '', stream.getvalue())
 
 
-def test_stages_are_lines_where_there_is_no_terminal() -> None:
+@pytest.mark.parametrize(
+    ('delay_s', 'stages', 'shown'),
+    [
+        pytest.param(0, ('one', 'one', 'two'), 'one\ntwo\n', id='each-a-line'),
+        pytest.param(60, ('quick',), '', id='what-is-quick-shows-nothing'),
+        pytest.param(
+            60,
+            ('quick', 'theia: building, none is stored yet', 'theia: exporting'),
+            'theia: building, none is stored yet\ntheia: exporting\n',
+            id='why-something-is-built-however-quick-it-is',
+        ),
+    ],
+)
+def test_stages_are_lines_where_there_is_no_terminal(delay_s, stages, shown) -> None:
     stream = io.StringIO()
-    with Stages(0, stream) as report:
-        for stage in ('one', 'one', 'two'):
+    with Stages(delay_s, stream) as report:
+        for stage in stages:
             report(stage)
-    assert without_times(stream) == 'one\ntwo\n'
+    assert without_times(stream) == shown
 
 
 def test_stages_share_a_line_on_a_terminal_and_leave_it_empty() -> None:
@@ -34,22 +49,6 @@ def test_stages_share_a_line_on_a_terminal_and_leave_it_empty() -> None:
     assert '\n' not in shown
     assert '\ra long stage\rshort       ' in shown
     assert shown.endswith('\r')
-
-
-def test_what_is_quick_shows_nothing() -> None:
-    stream = io.StringIO()
-    with Stages(60, stream) as report:
-        report('quick')
-    assert stream.getvalue() == ''
-
-
-def test_why_something_is_built_is_shown_however_quick_it_is() -> None:
-    stream = io.StringIO()
-    with Stages(60, stream) as report:
-        report('quick')
-        report('theia: building, none is stored yet')
-        report('theia: exporting')
-    assert without_times(stream) == 'theia: building, none is stored yet\ntheia: exporting\n'
 
 
 def test_why_something_is_built_stays_on_a_terminal() -> None:

@@ -84,7 +84,7 @@ def test_an_openvino_that_does_not_work(error, tmp_path: Path, tiny_folder: Path
         'encoder = Encoder(EncoderParams(model=model, device="cpu", precision=precision))\n'
         'print(encoder.provenance.recipe.backend, *encoder.provenance.notes)\n'
         'try:\n'
-        '    Encoder(EncoderParams(model=sys.argv[1], device="cpu", backend="openvino"))\n'
+        '    Encoder(EncoderParams(model=model, device="cpu", backend="openvino"))\n'
         'except EngineError as exc:\n'
         '    print(exc)\n'
     )
