@@ -13,6 +13,7 @@ from typing import Any
 
 import theia_ros
 from theia_ros.catalog import MODELS
+from theia_ros.catalog import user_path
 
 _LIBRARIES = (
     'torch',
@@ -43,7 +44,7 @@ def load() -> list[float]:
 
 def model_name(model: str) -> str:
     """Return the name of a model for a file that others read: a folder without its path."""
-    return model if model in MODELS else Path(model).expanduser().resolve().name
+    return model if model in MODELS else user_path(model).resolve().name
 
 
 def _hardware() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def require() -> None:
         ParameterError: matplotlib cannot be imported.
     """
     try:
-        import matplotlib.pyplot as _  # noqa: F401
+        import_module('matplotlib.pyplot')
     except Exception as exc:  # a broken one raises more than ImportError
         raise ParameterError(
             f"--plot needs matplotlib ({first_line(exc)}); run: pip install 'theia_ros[bench]'"
